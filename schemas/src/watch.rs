@@ -1,0 +1,66 @@
+//! Configuration of `trackd watch`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the inbox is watched. A rescan always decides; events only wake it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchMode {
+    /// Kernel events where they work, otherwise polling.
+    #[default]
+    Auto,
+    /// Kernel events.
+    Inotify,
+    /// Polling only.
+    Poll,
+}
+
+/// Everything `trackd watch` can be told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchConfig {
+    /// How the inbox is watched.
+    pub watch: WatchMode,
+    /// Seconds a file must keep its size and time before it counts as complete.
+    pub settle_s: f64,
+    /// Seconds between full rescans.
+    pub rescan_s: f64,
+    /// Jobs tracked at the same time; 0 means half the cores, at least one.
+    pub workers: usize,
+    /// Attempts before a job with a passing fault counts as failed.
+    pub attempts: u32,
+    /// Seconds before the first retry; doubled each time.
+    pub retry_s: f64,
+    /// Seconds without a new frame after which a job is stopped.
+    pub stall_s: f64,
+    /// Largest number of pixels of a frame.
+    pub max_pixels: u64,
+    /// Largest number of frames of a job.
+    pub max_frames: u64,
+    /// Share of frames a damaged video may lack before its job fails.
+    pub missing_frames: f64,
+    /// Write annotated frames (or a video, where ffmpeg is installed) for every job.
+    pub overlay: bool,
+    /// Seconds to finish running jobs after SIGTERM.
+    pub grace_s: f64,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self {
+            watch: WatchMode::Auto,
+            settle_s: 2.0,
+            rescan_s: 30.0,
+            workers: 0,
+            attempts: 3,
+            retry_s: 2.0,
+            stall_s: 60.0,
+            max_pixels: 8192 * 4320,
+            max_frames: 1_000_000,
+            missing_frames: 0.01,
+            overlay: false,
+            grace_s: 30.0,
+        }
+    }
+}

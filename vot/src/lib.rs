@@ -15,7 +15,9 @@
 pub mod dialect;
 pub mod error;
 pub mod overlap;
+pub mod protocol;
 pub mod region;
+pub mod results;
 
 pub use dialect::Dialect;
 pub use error::Error;

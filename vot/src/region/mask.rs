@@ -54,7 +54,7 @@ impl Mask {
     pub fn spans(&self) -> Vec<(i64, i64, i64)> {
         let width = u64::from(self.width);
         let total = width * u64::from(self.height);
-        let mut spans = Vec::new();
+        let mut spans: Vec<(i64, i64, i64)> = Vec::new();
         let mut position = 0u64;
         for (index, run) in self.rle.iter().enumerate() {
             let end = (position + u64::from(*run)).min(total);
@@ -63,11 +63,13 @@ impl Mask {
                 while start < end {
                     let row = start / width;
                     let stop = end.min((row + 1) * width);
-                    spans.push((
-                        i64::from(self.y) + row as i64,
-                        i64::from(self.x) + (start - row * width) as i64,
-                        i64::from(self.x) + (stop - 1 - row * width) as i64,
-                    ));
+                    let y = i64::from(self.y) + row as i64;
+                    let first = i64::from(self.x) + (start - row * width) as i64;
+                    let last = i64::from(self.x) + (stop - 1 - row * width) as i64;
+                    match spans.last_mut() {
+                        Some((row, _, end)) if *row == y && *end + 1 == first => *end = last,
+                        _ => spans.push((y, first, last)),
+                    }
                     start = stop;
                 }
             }

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use init_box::siamrpn_init_box;
 pub use mask::Mask;
 pub use parse::RegionError;
+pub(crate) use parse::mask_from_numbers;
+pub(crate) use read::text;
 pub use read::{format_regions, parse_regions, read_regions};
 
 /// Code of a frame without result or annotation.

@@ -18,7 +18,9 @@ pub mod overlap;
 pub mod protocol;
 pub mod region;
 pub mod results;
+pub mod sequence;
 
 pub use dialect::Dialect;
 pub use error::Error;
 pub use region::{Mask, Rect, Region};
+pub use sequence::Sequence;

@@ -14,6 +14,7 @@
 
 pub mod dialect;
 pub mod error;
+pub mod measures;
 pub mod overlap;
 pub mod protocol;
 pub mod region;

@@ -8,17 +8,25 @@ use super::spans::{Rows, Span};
 /// trunc(x_i + (y - y_i) / (y_j - y_i) * (x_j - x_i)), a horizontal edge x_i, where j is the corner
 /// before i. The sorted columns are walked in pairs that are filled inclusively; of two equal
 /// neighbours the first is skipped, unless they are the last pair.
+///
+/// The older form, of which PySOT carries a copy, leaves horizontal edges out and always skips.
 pub(super) struct RoundedPolygon {
+    older: bool,
     points: Vec<(i64, i64)>,
     width: i64,
     columns: Vec<i64>,
 }
 
 impl RoundedPolygon {
-    /// Corners in window coordinates (px) and the width of the window.
+    /// Corners in window coordinates (px) and the width of the window, in px.
     pub(super) fn new(points: Vec<(i64, i64)>, width: i64) -> Self {
         let columns = Vec::with_capacity(points.len());
-        RoundedPolygon { points, width, columns }
+        RoundedPolygon { older: false, points, width, columns }
+    }
+
+    /// The same in the older form.
+    pub(super) fn older(points: Vec<(i64, i64)>, width: i64) -> Self {
+        RoundedPolygon { older: true, ..RoundedPolygon::new(points, width) }
     }
 }
 
@@ -29,7 +37,7 @@ impl Rows for RoundedPolygon {
         let mut before = *last;
         for &(xi, yi) in &self.points {
             let (xj, yj) = before;
-            if yi.min(yj) <= y && y <= yi.max(yj) {
+            if yi.min(yj) <= y && y <= yi.max(yj) && !(self.older && yi == yj) {
                 self.columns.push(if yi == yj {
                     xi
                 } else {
@@ -45,7 +53,7 @@ impl Rows for RoundedPolygon {
             if first >= self.width {
                 break;
             }
-            if first == second && rest.len() > 2 {
+            if first == second && (self.older || rest.len() > 2) {
                 rest = &rest[1..];
                 continue;
             }

@@ -51,7 +51,7 @@ fn reference_values_of_two_boxes() {
     let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found} {expected}");
     close(exact_overlap(&a, &b, None), 0.149491);
     close(trax_overlap(&a, &b, None, TraxRaster::Pysot), 0.152786);
-    close(trax_overlap(&a, &b, None, TraxRaster::MatlabLegacy), 0.149491);
+    close(trax_overlap(&a, &b, None, TraxRaster::DirectLegacy), 0.149491);
     let bounds = Bounds { left: 0.0, top: 0.0, right: 120.0, bottom: 120.0 };
     close(trax_overlap(&a, &b, Some(bounds), TraxRaster::Pysot), 0.215664);
 }
@@ -115,7 +115,13 @@ fn box_iou() {
 fn engines(a: &Region, b: &Region) -> Vec<f64> {
     let mut all = vec![python_overlap(a, b, None), python_overlap(a, b, Some(SIZE))];
     for bounds in [None, Some(Bounds::frame(SIZE)), Some(Bounds::last_pixel(SIZE))] {
-        for raster in [TraxRaster::Direct, TraxRaster::Matlab, TraxRaster::MatlabLegacy, TraxRaster::Pysot] {
+        for raster in [
+            TraxRaster::Direct,
+            TraxRaster::DirectLegacy,
+            TraxRaster::Matlab,
+            TraxRaster::MatlabLegacy,
+            TraxRaster::Pysot,
+        ] {
             all.push(trax_overlap(a, b, bounds, raster));
         }
         all.push(exact_overlap(a, b, bounds));
@@ -184,7 +190,7 @@ proptest! {
         let (a, b) = (snap(&a), snap(&b));
         let (dx, dy) = (f64::from(dx), f64::from(dy));
         let moved = (shift(&a, dx, dy), shift(&b, dx, dy));
-        for raster in [TraxRaster::Matlab, TraxRaster::MatlabLegacy] {
+        for raster in [TraxRaster::Matlab, TraxRaster::MatlabLegacy, TraxRaster::Pysot] {
             prop_assert_eq!(
                 trax_overlap(&a, &b, None, raster),
                 trax_overlap(&moved.0, &moved.1, None, raster)

@@ -38,12 +38,22 @@ impl Bounds {
 pub enum TraxRaster {
     /// libtrax called directly with rectangles (`trax_region_overlap`): corners x .. x + w - 1.
     Direct,
+    /// libtrax called directly with its legacy flag: legacy raster, corners x .. x + w.
+    DirectLegacy,
     /// MATLAB toolkit 2016+: rectangles are turned into polygons with corners x .. x + w - 1.
     Matlab,
-    /// MATLAB toolkit with `legacy_rasterization` (2013 to 2015): corners x .. x + w.
+    /// MATLAB toolkit with `legacy_rasterization` (2013 to 2015): legacy raster, but the corners of
+    /// [`TraxRaster::Matlab`], since the conversion happens before the flag is set.
     MatlabLegacy,
-    /// PySOT: present raster, but corners x .. x + w, so boxes are one pixel larger.
+    /// PySOT: an older copy of the raster (horizontal edges are left out), and corners x .. x + w, so
+    /// boxes are one pixel larger.
     Pysot,
+}
+
+impl TraxRaster {
+    fn is_legacy(self) -> bool {
+        matches!(self, TraxRaster::DirectLegacy | TraxRaster::MatlabLegacy)
+    }
 }
 
 /// Left, top, right, bottom, f32 as in the original.
@@ -66,7 +76,7 @@ pub fn trax_overlap(a: &Region, b: &Region, bounds: Option<Bounds>, raster: Trax
     let (Some(a), Some(b)) = (shape(a, raster), shape(b, raster)) else {
         return f64::NAN;
     };
-    let legacy = raster == TraxRaster::MatlabLegacy;
+    let legacy = raster.is_legacy();
     let limit = bounds.map_or([f32::NEG_INFINITY, f32::NEG_INFINITY, f32::INFINITY, f32::INFINITY], |b| {
         [b.left as f32, b.top as f32, b.right as f32, b.bottom as f32]
     });
@@ -83,7 +93,7 @@ pub fn trax_overlap(a: &Region, b: &Region, bounds: Option<Bounds>, raster: Trax
         return 0.0;
     }
     let (both, either) =
-        count(rows(&a, left, top, width, legacy).as_mut(), rows(&b, left, top, width, legacy).as_mut(), height);
+        count(rows(&a, left, top, width, raster).as_mut(), rows(&b, left, top, width, raster).as_mut(), height);
     f64::from(both as f32 / either as f32)
 }
 
@@ -96,14 +106,14 @@ fn shape(region: &Region, raster: TraxRaster) -> Option<Shape<'_>> {
         Region::Rectangle(rect) => {
             let (x, y) = (number(rect.x), number(rect.y));
             let less = match raster {
-                TraxRaster::Direct | TraxRaster::Matlab => 1.0,
-                TraxRaster::MatlabLegacy | TraxRaster::Pysot => 0.0,
+                TraxRaster::Direct | TraxRaster::Matlab | TraxRaster::MatlabLegacy => 1.0,
+                TraxRaster::DirectLegacy | TraxRaster::Pysot => 0.0,
             };
             let right = x + number(rect.width) - less;
             let bottom = y + number(rect.height) - less;
             let points = vec![(x, y), (right, y), (right, bottom), (x, bottom)];
             let edges = match raster {
-                TraxRaster::Direct => [x, y, right, bottom],
+                TraxRaster::Direct | TraxRaster::DirectLegacy => [x, y, right, bottom],
                 _ => around(&points),
             };
             Some(Shape::Polygon(points, edges))
@@ -150,16 +160,19 @@ fn meet(a: Edges, b: Edges) -> bool {
     overlap > 0.0 || overlap.is_nan()
 }
 
-fn rows(shape: &Shape<'_>, left: i64, top: i64, width: i64, legacy: bool) -> Box<dyn Rows> {
+fn rows(shape: &Shape<'_>, left: i64, top: i64, width: i64, raster: TraxRaster) -> Box<dyn Rows> {
     match shape {
         Shape::Mask(mask, _) => Box::new(Prepared::new(mask.spans(), left, top, width)),
         Shape::Polygon(points, _) => {
             let shifted = points.iter().map(|(x, y)| (x - left as f32, y - top as f32));
-            if legacy {
+            if raster.is_legacy() {
                 Box::new(LegacyPolygon::new(shifted.collect(), width))
             } else {
                 let rounded = shifted.map(|(x, y)| (round(x), round(y))).collect();
-                Box::new(RoundedPolygon::new(rounded, width))
+                match raster {
+                    TraxRaster::Pysot => Box::new(RoundedPolygon::older(rounded, width)),
+                    _ => Box::new(RoundedPolygon::new(rounded, width)),
+                }
             }
         }
     }

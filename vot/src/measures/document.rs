@@ -1,0 +1,71 @@
+//! The score of a tracker as a document.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dialect::Dialect;
+
+/// Scores of one tracker over one data set in one dialect. Numbers of different dialects do not compare.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Whose definitions these numbers follow.
+    pub dialect: Dialect,
+    /// Accuracy, averaged the dialect's way.
+    pub accuracy: f64,
+    /// Mean over the valid frames of all sequences, where the dialect has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy_pooled: Option<f64>,
+    /// Sum over sequences of the mean number of failures over repetitions (PySOT's "lost number").
+    pub failures: f64,
+    /// 100 * failures / frames; lower is better. The unit of VOT2016 to VOT2019, PySOT and MindSpore.
+    pub robustness_per_100: f64,
+    /// failures / sequences; lower is better. The unit of the VOT2013 to VOT2015 tables.
+    pub robustness_mean_failures: f64,
+    /// Failures per sequence weighted by its frames: the Python toolkit's "Robustness".
+    pub robustness_weighted_failures: f64,
+    /// exp(-30 F / N), higher is better: the horizontal axis of AR plots. F / N is failures / frames; in
+    /// `vot-python` the weighted failures over the mean length.
+    pub reliability: f64,
+    /// Expected average overlap; null where no run is long enough for the interval.
+    pub eao: Option<f64>,
+    /// Lengths that EAO averages over, low and high.
+    pub eao_interval: [usize; 2],
+    /// The EAO curve if asked for: by length from 1 (in `vot-python` by frame index from 0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eao_curve: Option<Vec<Option<f64>>>,
+    /// Per sequence.
+    pub sequences: BTreeMap<String, SequenceScore>,
+    /// Per tag, in `vot-matlab`, `vot-matlab-2015` and `pysot`, where the sequences have tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, TagScore>,
+    /// Things to know when reading these numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// Scores of one sequence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SequenceScore {
+    /// Mean overlap, the dialect's way; null where no frame counts.
+    pub accuracy: Option<f64>,
+    /// Mean number of failures over repetitions.
+    pub failures: f64,
+    /// Frames.
+    pub frames: u64,
+    /// exp(-30 failures / frames).
+    pub reliability: f64,
+}
+
+/// Scores of the frames with one tag.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TagScore {
+    /// Mean overlap over tagged frames of all sequences; null where no frame counts.
+    pub accuracy: Option<f64>,
+    /// Failures on tagged frames: sum over sequences of the mean over repetitions.
+    pub failures: f64,
+    /// Tagged frames.
+    pub frames: u64,
+    /// Expected average overlap with fragments weighted by their share of tagged frames.
+    pub eao: Option<f64>,
+}

@@ -26,6 +26,16 @@ pub enum Error {
         /// What is wrong with the line.
         source: RegionError,
     },
+    /// A region that a tracker cannot start from.
+    #[error("start from {path}:{line}: {reason}; write x,y,width,height in px or the corners of a polygon", path = path.display())]
+    InitBox {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with the region.
+        reason: String,
+    },
     /// A line does not hold what the format says.
     #[error("read {path}:{line}: expected {expected}, found `{found}`", path = path.display())]
     Line {

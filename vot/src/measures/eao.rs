@@ -204,9 +204,7 @@ mod tests {
             if failure + 5 < length {
                 initializations.push(failure + 5);
             }
-            for frame in *failure..(failure + 5).min(length) {
-                overlaps[frame] = f64::NAN;
-            }
+            overlaps[*failure..(failure + 5).min(length)].fill(f64::NAN);
         }
         for frame in &initializations {
             overlaps[*frame] = f64::NAN;

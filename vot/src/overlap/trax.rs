@@ -42,8 +42,8 @@ pub enum TraxRaster {
     DirectLegacy,
     /// MATLAB toolkit 2016+: rectangles are turned into polygons with corners x .. x + w - 1.
     Matlab,
-    /// MATLAB toolkit with `legacy_rasterization` (2013 to 2015): legacy raster, but the corners of
-    /// [`TraxRaster::Matlab`], since the conversion happens before the flag is set.
+    /// MATLAB toolkit with `legacy_rasterization` (2013 to 2015): legacy raster, but the toolkit makes the
+    /// same corners x .. x + w - 1 of rectangles as in [`TraxRaster::Matlab`].
     MatlabLegacy,
     /// PySOT: an older copy of the raster (horizontal edges are left out), and corners x .. x + w, so
     /// boxes are one pixel larger.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::Region;
-use crate::error::Error;
+use super::{Rect, Region, siamrpn_init_box};
+use crate::error::{Error, shorten};
 
 /// Reads a text file with one region per line. CRLF and blank lines at the end are accepted, a blank
 /// line between regions is an error that names the line.
@@ -23,6 +23,24 @@ pub fn parse_regions(path: &Path, content: &str) -> Result<Vec<Region>, Error> {
             Region::parse(line).map_err(|source| Error::Region { path: path.to_owned(), line: index + 1, source })
         })
         .collect()
+}
+
+/// Reads the region on the first line of a file, as the box that SiamRPN starts from
+/// ([`siamrpn_init_box`]). A NaN box, a code, a point and a box without area are errors that say so.
+pub fn read_init_box(path: &Path) -> Result<Rect, Error> {
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let content = text(path, &bytes)?;
+    let line = content.lines().next().unwrap_or_default();
+    let region = Region::parse(line).map_err(|source| Error::Region { path: path.to_owned(), line: 1, source })?;
+    siamrpn_init_box(&region).ok_or_else(|| {
+        let what = match region {
+            Region::Special(_) if line.to_ascii_lowercase().contains("nan") => "has NaN among its numbers",
+            Region::Special(_) => "is a code, not a region",
+            Region::Point(_) => "is a point, which has no size",
+            _ => "has no area",
+        };
+        Error::InitBox { path: path.to_owned(), line: 1, reason: format!("`{}` {what}", shorten(line.trim())) }
+    })
 }
 
 /// The text form of a region file: one region per line, with a newline after each.
@@ -51,6 +69,29 @@ mod tests {
         let regions = read_regions(&path).unwrap();
         assert_eq!(regions, vec![Region::rect(1.0, 2.0, 3.0, 4.0), Region::Special(0)]);
         assert_eq!(format_regions(&regions), "1,2,3,4\n0\n");
+    }
+
+    #[test]
+    fn boxes_that_cannot_start_a_tracker_say_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.txt");
+        fs::write(&path, "1,2,3,4\n0\n").unwrap();
+        assert_eq!(read_init_box(&path).unwrap(), Rect::new(1.0, 2.0, 3.0, 4.0));
+        for (line, why) in [
+            ("nan,nan,nan,nan", "NaN"),
+            ("NaN,2,3,4", "NaN"),
+            ("1", "is a code"),
+            ("5,6", "is a point"),
+            ("5,6,0,4", "no area"),
+            ("5,6,-3,4", "no area"),
+            ("1,1,2,2,3,3", "no area"),
+            ("", "empty"),
+            ("a,b,c,d", "`a`"),
+        ] {
+            fs::write(&path, line).unwrap();
+            let message = read_init_box(&path).unwrap_err().to_string();
+            assert!(message.contains("clip.txt:1") && message.contains(why), "{line}: {message}");
+        }
     }
 
     #[test]

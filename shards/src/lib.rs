@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The dataset on disk and everything the programs around it share: shard writer and reader, crop geometry, image
+//! decoding, and the order of samples.
+//!
+//! ```text
+//! DATASET/
+//!   dataset.json               manifest, written last
+//!   index.arrow                every column but the pictures
+//!   shards/shard-00000.arrow   rows with their crop pairs
+//!   rejects.jsonl              what was left out
+//! ```
+//!
+//! The columns are described in [`schemas::shard`], the promises in `docs/format.md`.
+
+pub mod crop;
+pub mod image;
+pub mod jpeg;
+pub mod order;
+pub mod plan;
+pub mod reader;
+pub mod writer;

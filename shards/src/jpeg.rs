@@ -1,0 +1,158 @@
+//! JPEG in and out, in pure Rust: zune-jpeg decodes, jpeg-encoder encodes. PNG is read too (frames of some data sets).
+//!
+//! Headers are checked against [`Limits`] before any pixel is allocated. A truncated JPEG is an error, never a picture
+//! with a gray lower half.
+
+use crate::image::{ImageError, Rgb};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+/// What is accepted before pixels are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest number of pixels.
+    pub max_pixels: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_pixels: 8192 * 4320 }
+    }
+}
+
+impl Limits {
+    fn check(self, width: usize, height: usize) -> Result<(), ImageError> {
+        match width.checked_mul(height) {
+            Some(pixels) if pixels <= self.max_pixels && pixels > 0 => Ok(()),
+            _ => Err(ImageError::TooLarge { width, height, limit: self.max_pixels }),
+        }
+    }
+}
+
+const PNG_MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xd8, 0xff])
+}
+
+fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(65_535)
+        .set_max_height(65_535)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
+}
+
+fn unknown(bytes: &[u8]) -> ImageError {
+    ImageError::UnknownFormat(bytes.iter().take(4).copied().collect())
+}
+
+/// Width and height from the header, without decoding.
+///
+/// # Errors
+/// When the bytes are neither JPEG nor PNG, or the header is damaged.
+pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
+    if is_jpeg(bytes) {
+        let mut decoder = jpeg_decoder(bytes);
+        decoder.decode_headers().map_err(|e| ImageError::Damaged(e.to_string()))?;
+        return decoder.dimensions().ok_or_else(|| ImageError::Damaged("no frame header".to_owned()));
+    }
+    if bytes.starts_with(PNG_MAGIC) {
+        let reader = image::ImageReader::with_format(std::io::Cursor::new(bytes), image::ImageFormat::Png);
+        let (w, h) = reader.into_dimensions().map_err(|e| ImageError::Damaged(e.to_string()))?;
+        return Ok((w as usize, h as usize));
+    }
+    Err(unknown(bytes))
+}
+
+/// Decodes a JPEG (colour, gray or CMYK) to RGB.
+///
+/// # Errors
+/// When the bytes are not a JPEG, are damaged or truncated, or the picture is above the limits.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    if !is_jpeg(bytes) {
+        return Err(unknown(bytes));
+    }
+    // A complete file ends with an end-of-image marker; camera files may have a few bytes of padding behind it.
+    let tail = bytes.get(bytes.len().saturating_sub(64)..).unwrap_or(bytes);
+    if !tail.windows(2).any(|w| w == [0xff, 0xd9]) {
+        return Err(ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned()));
+    }
+    let mut decoder = jpeg_decoder(bytes);
+    decoder.decode_headers().map_err(|e| ImageError::Damaged(e.to_string()))?;
+    let (width, height) = decoder.dimensions().ok_or_else(|| ImageError::Damaged("no frame header".to_owned()))?;
+    limits.check(width, height)?;
+    let data = decoder.decode().map_err(|e| ImageError::Damaged(e.to_string()))?;
+    Rgb::new(width, height, data)
+}
+
+/// Decodes a JPEG or a PNG, by its first bytes.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    if !bytes.starts_with(PNG_MAGIC) {
+        return decode(bytes, limits);
+    }
+    let (width, height) = dimensions(bytes)?;
+    limits.check(width, height)?;
+    let picture = image::load_from_memory_with_format(bytes, image::ImageFormat::Png)
+        .map_err(|e| ImageError::Damaged(e.to_string()))?;
+    Rgb::new(width, height, picture.into_rgb8().into_raw())
+}
+
+/// Encodes as baseline JPEG, 4:2:0. Equal pixels give equal bytes.
+///
+/// # Errors
+/// When a side is above 65,535 pixels.
+pub fn encode(picture: &Rgb, quality: u8) -> Result<Vec<u8>, ImageError> {
+    let side = |n: usize| u16::try_from(n).map_err(|_| ImageError::Encode(format!("a side of {n} pixels")));
+    let (width, height) = (side(picture.width)?, side(picture.height)?);
+    let mut bytes = Vec::with_capacity(picture.data.len() / 6);
+    let mut encoder = Encoder::new(&mut bytes, quality);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.encode(&picture.data, width, height, ColorType::Rgb).map_err(|e| ImageError::Encode(e.to_string()))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(width: usize, height: usize) -> Rgb {
+        let data = (0..width * height)
+            .flat_map(|i| {
+                let (x, y) = (i % width, i / width);
+                [(x * 255 / width) as u8, (y * 255 / height) as u8, ((x + y) * 127 / (width + height)) as u8]
+            })
+            .collect();
+        Rgb::new(width, height, data).unwrap()
+    }
+
+    #[test]
+    fn pictures_survive_within_a_few_levels_and_bytes_repeat() {
+        let picture = ramp(144, 97);
+        let bytes = encode(&picture, 95).unwrap();
+        assert_eq!(bytes, encode(&picture, 95).unwrap());
+        assert_eq!(dimensions(&bytes).unwrap(), (144, 97));
+        let back = decode(&bytes, &Limits::default()).unwrap();
+        let worst = back.data.iter().zip(&picture.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(worst <= 12, "{worst}");
+    }
+
+    #[test]
+    fn cut_off_foreign_and_huge_pictures_are_errors() {
+        let bytes = encode(&ramp(144, 97), 95).unwrap();
+        for cut in [3, 100, bytes.len() / 2, bytes.len() - 2] {
+            assert!(decode(&bytes[..cut], &Limits::default()).is_err(), "{cut}");
+        }
+        assert!(matches!(decode_image(b"GIF89a", &Limits::default()), Err(ImageError::UnknownFormat(_))));
+        assert!(matches!(decode_image(b"", &Limits::default()), Err(ImageError::UnknownFormat(_))));
+        let small = Limits { max_pixels: 100 };
+        assert!(matches!(decode(&bytes, &small), Err(ImageError::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,336 @@
+//! Which pairs an epoch draws: a pure function of seed, epoch, step and place in the batch.
+
+use crate::order::{Rng, key, permute};
+use crate::reader::{Index, ReadError};
+use schemas::train::{DataConfig, EpochUnit};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A row, by shard and place in the shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId {
+    /// Shard number.
+    pub shard: u32,
+    /// Row in shard.
+    pub row: u32,
+}
+
+/// One track: rows that lie together in one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Track {
+    /// `dataset` label, by number.
+    pub dataset: u32,
+    /// Shard of all its rows.
+    pub shard: u32,
+    /// Rows that may be drawn, in frame order.
+    pub rows: Vec<u32>,
+}
+
+/// The tracks of a dataset, grouped by video, from its index.
+#[derive(Debug, Clone, Default)]
+pub struct Tracks {
+    datasets: Vec<String>,
+    tracks: Vec<Track>,
+    videos: Vec<Vec<u32>>,
+}
+
+/// Why no pairs can be drawn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No track has two rows.
+    #[error("the dataset has no track with two usable rows: nothing to train on")]
+    Empty,
+    /// A batch does not fit into an epoch.
+    #[error(
+        "an epoch has {pairs} pairs, fewer than one batch of {batch}: lower run.batch or raise data.pairs_per_unit"
+    )]
+    ShortEpoch {
+        /// Pairs of one epoch.
+        pairs: u64,
+        /// Batch size.
+        batch: u64,
+    },
+}
+
+impl Tracks {
+    /// Reads the index of a dataset; rows with a flag of `skip_flags` are left out.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn read(dataset: &Path, skip_flags: u8) -> Result<Self, ReadError> {
+        Ok(Self::from_index(&Index::read(dataset)?, skip_flags))
+    }
+
+    /// Groups an index by track and video.
+    #[must_use]
+    pub fn from_index(index: &Index, skip_flags: u8) -> Self {
+        let mut out = Self::default();
+        let mut labels: BTreeMap<String, u32> = BTreeMap::new();
+        let mut last: Option<(String, String, String, u32)> = None;
+        let mut last_video: Option<(String, String)> = None;
+        index.for_each(|row| {
+            let (dataset, video, track, shard) =
+                (row.name("dataset"), row.name("video"), row.name("track"), row.word("shard"));
+            let same =
+                last.as_ref().is_some_and(|(d, v, t, s)| d == dataset && v == video && t == track && *s == shard);
+            if !same {
+                let label = match labels.get(dataset) {
+                    Some(&label) => label,
+                    None => {
+                        let label = labels.len() as u32;
+                        labels.insert(dataset.to_owned(), label);
+                        out.datasets.push(dataset.to_owned());
+                        label
+                    }
+                };
+                if last_video.as_ref().is_none_or(|(d, v)| d != dataset || v != video) {
+                    out.videos.push(Vec::new());
+                    last_video = Some((dataset.to_owned(), video.to_owned()));
+                }
+                if let Some(video) = out.videos.last_mut() {
+                    video.push(out.tracks.len() as u32);
+                }
+                out.tracks.push(Track { dataset: label, shard, rows: Vec::new() });
+                last = Some((dataset.to_owned(), video.to_owned(), track.to_owned(), shard));
+            }
+            if row.flags() & skip_flags == 0 {
+                if let Some(track) = out.tracks.last_mut() {
+                    track.rows.push(row.word("row"));
+                }
+            }
+        });
+        out
+    }
+
+    /// All tracks.
+    #[must_use]
+    pub fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    /// Track numbers of each video.
+    #[must_use]
+    pub fn videos(&self) -> &[Vec<u32>] {
+        &self.videos
+    }
+
+    /// `dataset` labels, by number.
+    #[must_use]
+    pub fn datasets(&self) -> &[String] {
+        &self.datasets
+    }
+}
+
+/// One pair to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairRef {
+    /// Row whose template is taken.
+    pub template: RowId,
+    /// Row whose search crop is taken.
+    pub search: RowId,
+    /// Do the two show different targets?
+    pub negative: bool,
+    /// Key of the pair's augmentation.
+    pub aug_key: u64,
+}
+
+/// The order of pairs of one run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    tracks: Vec<Track>,
+    /// Eligible track numbers of each unit.
+    units: Vec<Vec<u32>>,
+    gaps: Vec<u32>,
+    seed: u64,
+    batch: u64,
+    pairs_per_unit: u64,
+    negative: f64,
+    same_frame: bool,
+}
+
+impl Plan {
+    /// Plans the pairs of a run. A track is eligible with two rows (with one, where pairs of one frame are allowed); a
+    /// dataset's weight w repeats its units: whole parts always, the fraction for a fixed, seeded choice of units.
+    ///
+    /// # Errors
+    /// When no track is eligible, or an epoch is shorter than a batch.
+    pub fn new(tracks: &Tracks, seed: u64, config: &DataConfig, batch: usize) -> Result<Self, PlanError> {
+        let least = if config.same_frame { 1 } else { 2 };
+        let eligible = |&t: &u32| tracks.tracks.get(t as usize).is_some_and(|t| t.rows.len() >= least);
+        let candidates: Vec<Vec<u32>> = match config.epoch_unit {
+            EpochUnit::Video => {
+                tracks.videos.iter().map(|video| video.iter().copied().filter(eligible).collect()).collect()
+            }
+            EpochUnit::Track => (0..tracks.tracks.len() as u32).filter(eligible).map(|t| vec![t]).collect(),
+        };
+        let mut units = Vec::new();
+        for (number, unit) in (0u64..).zip(candidates) {
+            let Some(first) = unit.first().and_then(|&t| tracks.tracks.get(t as usize)) else { continue };
+            let label = tracks.datasets.get(first.dataset as usize).map_or("", String::as_str);
+            let weight = config.weight_by_dataset.get(label).copied().unwrap_or(1.0).clamp(0.0, 1e6);
+            let fraction = Rng::new(key(&[seed, 0x77e1, number])).uniform();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
+            let copies = weight.floor() as usize + usize::from(fraction < weight.fract());
+            units.extend(std::iter::repeat_n(unit, copies));
+        }
+        if units.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        let plan = Self {
+            gaps: tracks
+                .datasets
+                .iter()
+                .map(|label| config.gap_by_dataset.get(label).copied().unwrap_or(config.gap))
+                .collect(),
+            tracks: tracks.tracks.clone(),
+            units,
+            seed,
+            batch: batch.max(1) as u64,
+            pairs_per_unit: u64::from(config.pairs_per_unit.max(1)),
+            negative: config.negative_probability,
+            same_frame: config.same_frame,
+        };
+        let pairs = plan.units() * plan.pairs_per_unit;
+        if pairs < plan.batch {
+            return Err(PlanError::ShortEpoch { pairs, batch: plan.batch });
+        }
+        Ok(plan)
+    }
+
+    /// Units of an epoch.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        self.units.len() as u64
+    }
+
+    /// Full batches an epoch gives; the short last one is dropped.
+    #[must_use]
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.units() * self.pairs_per_unit / self.batch
+    }
+
+    /// Pair `i` of the batch at `step` of `epoch` (both from 0). Steps beyond [`Plan::steps_per_epoch`] go on with
+    /// further rounds over the units. Pure: the same arguments give the same pair on every machine.
+    #[must_use]
+    pub fn pair(&self, epoch: u32, step: u64, i: usize) -> PairRef {
+        let n = self.units();
+        let position = step * self.batch + i as u64;
+        let (round, j) = (position / n, position % n);
+        let epoch = u64::from(epoch);
+        let unit = permute(j, n, key(&[self.seed, epoch, round]));
+        let pair_key = key(&[self.seed, epoch, unit, round]);
+        let mut rng = Rng::new(pair_key);
+        let track = self.draw_track(unit, &mut rng);
+        let (a, b) = self.draw_rows(track, &mut rng);
+        let aug_key = key(&[pair_key, 1]);
+        if self.negative > 0.0 && rng.uniform() < self.negative {
+            // Another track, uniformly; with a single track in the dataset the pair stays positive.
+            for _ in 0..16 {
+                let other = self.draw_track(rng.below(n), &mut rng);
+                if other != track {
+                    let (_, c) = self.draw_rows(other, &mut rng);
+                    return PairRef { template: a, search: c, negative: true, aug_key };
+                }
+            }
+        }
+        PairRef { template: a, search: b, negative: false, aug_key }
+    }
+
+    fn draw_track(&self, unit: u64, rng: &mut Rng) -> u32 {
+        let tracks = usize::try_from(unit).ok().and_then(|u| self.units.get(u)).map_or(&[][..], Vec::as_slice);
+        tracks.get(rng.below(tracks.len() as u64) as usize).copied().unwrap_or_default()
+    }
+
+    /// Template row uniformly; search row uniformly among the other rows within the gap.
+    fn draw_rows(&self, track: u32, rng: &mut Rng) -> (RowId, RowId) {
+        let Some(track) = self.tracks.get(track as usize) else {
+            return (RowId { shard: 0, row: 0 }, RowId { shard: 0, row: 0 });
+        };
+        let len = track.rows.len() as u64;
+        let gap = u64::from(self.gaps.get(track.dataset as usize).copied().unwrap_or(1).max(1));
+        let a = rng.below(len);
+        let (low, high) = (a.saturating_sub(gap), (a + gap).min(len.saturating_sub(1)));
+        let b = if self.same_frame {
+            low + rng.below(high - low + 1)
+        } else {
+            let b = low + rng.below(high - low);
+            if b >= a { b + 1 } else { b }
+        };
+        let id = |i: u64| RowId { shard: track.shard, row: track.rows.get(i as usize).copied().unwrap_or_default() };
+        (id(a), id(b))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn tracks(lengths: &[u32]) -> Tracks {
+        let mut all = Tracks { datasets: vec!["vid".to_owned()], ..Tracks::default() };
+        let mut row = 0;
+        for (i, &len) in (0u32..).zip(lengths) {
+            all.videos.push(vec![i]);
+            all.tracks.push(Track { dataset: 0, shard: i % 3, rows: (row..row + len).collect() });
+            row += len;
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn an_epoch_visits_every_unit_equally_and_pairs_keep_their_rules(
+            lengths in prop::collection::vec(2u32..40, 2..30), gap in 1u32..20, seed: u64,
+        ) {
+            let config = DataConfig { gap, gap_by_dataset: BTreeMap::new(), ..DataConfig::default() };
+            let all = tracks(&lengths);
+            let plan = Plan::new(&all, seed, &config, 1).unwrap();
+            prop_assert_eq!(plan.steps_per_epoch(), 2 * lengths.len() as u64);
+            let mut visits = vec![0; lengths.len()];
+            for step in 0..plan.steps_per_epoch() {
+                let pair = plan.pair(3, step, 0);
+                prop_assert_eq!(pair, plan.pair(3, step, 0));
+                prop_assert!(pair.template != pair.search && !pair.negative);
+                prop_assert!(pair.template.row.abs_diff(pair.search.row) <= gap);
+                let track = all.tracks.iter().position(|t| t.rows.contains(&pair.template.row)).unwrap();
+                prop_assert!(all.tracks[track].rows.contains(&pair.search.row));
+                visits[track] += 1;
+            }
+            prop_assert!(visits.iter().all(|&v| v == 2), "{:?}", visits);
+        }
+    }
+
+    #[test]
+    fn batch_size_does_not_change_the_order() {
+        let all = tracks(&[9; 20]);
+        let config = DataConfig::default();
+        let (one, five) = (Plan::new(&all, 7, &config, 1).unwrap(), Plan::new(&all, 7, &config, 5).unwrap());
+        for p in 0..40 {
+            assert_eq!(one.pair(0, p, 0), five.pair(0, p / 5, (p % 5) as usize));
+        }
+    }
+
+    #[test]
+    fn negatives_come_from_other_tracks_at_the_asked_rate() {
+        let config = DataConfig { negative_probability: 0.3, ..DataConfig::default() };
+        let all = tracks(&[9; 50]);
+        let plan = Plan::new(&all, 1, &config, 1).unwrap();
+        let pairs: Vec<PairRef> =
+            (0..40).flat_map(|e| (0..100).map(move |s| (e, s))).map(|(e, s)| plan.pair(e, s, 0)).collect();
+        let negative = pairs.iter().filter(|p| p.negative).count();
+        assert!((1050..1350).contains(&negative), "{negative} of 4000");
+        for pair in pairs.iter().filter(|p| p.negative) {
+            assert_ne!(pair.template.row / 9, pair.search.row / 9);
+        }
+        assert!(pairs.iter().map(|p| p.aug_key).collect::<HashSet<_>>().len() > 3990);
+    }
+
+    #[test]
+    fn what_cannot_be_planned_is_an_error() {
+        let config = DataConfig::default();
+        assert_eq!(Plan::new(&tracks(&[1, 1]), 0, &config, 1).unwrap_err(), PlanError::Empty);
+        let short = Plan::new(&tracks(&[3]), 0, &config, 8).unwrap_err();
+        assert_eq!(short, PlanError::ShortEpoch { pairs: 2, batch: 8 });
+    }
+}

@@ -80,6 +80,9 @@ impl From<FormatVersion> for String {
     }
 }
 
+/// Version and commit of this release, as the programs' `--version` shows it.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GIT_COMMIT"), ")");
+
 /// Name and version of the program that writes a file, for example `ingest 0.1.0`.
 #[must_use]
 pub fn writer_stamp(program: &str) -> String {

@@ -11,10 +11,14 @@
 //!
 //! The columns are described in [`schemas::shard`], the promises in `docs/format.md`.
 
+pub mod cli;
 pub mod crop;
 pub mod image;
 pub mod jpeg;
 pub mod order;
 pub mod plan;
+pub mod query;
 pub mod reader;
+pub mod sheet;
+pub mod verify;
 pub mod writer;

@@ -1,0 +1,7 @@
+//! The program `shards`: looks inside datasets.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shards::cli::run(std::env::args_os())
+}

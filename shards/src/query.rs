@@ -1,0 +1,198 @@
+//! Questions to the index, answered by polars: filters in SQL and summaries per dataset.
+
+use polars::prelude::*;
+use polars_io::SerReader;
+use polars_io::ipc::IpcReader;
+use schemas::manifest::INDEX_FILE;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Why the index could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The index cannot be opened.
+    #[error("could not read {path}: {source}")]
+    Io {
+        /// The index.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// polars refused the file or the question.
+    #[error("could not ask the index {path}: {message}")]
+    Polars {
+        /// The index.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// The filter cannot be understood.
+    #[error(
+        "the filter {filter:?} is not a condition over the index's columns: {message} (example: \"box_w > 40 AND dataset = 'vid'\")"
+    )]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// Why.
+        message: String,
+    },
+}
+
+/// The index of a dataset as a polars frame; dictionary columns become text.
+pub struct Table {
+    path: PathBuf,
+    frame: DataFrame,
+}
+
+impl Table {
+    /// Reads `index.arrow`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(dataset: &Path) -> Result<Self, QueryError> {
+        let path = dataset.join(INDEX_FILE);
+        let file = File::open(&path).map_err(|source| QueryError::Io { path: path.clone(), source })?;
+        let polars = |e: PolarsError| QueryError::Polars { path: path.clone(), message: e.to_string() };
+        let frame = IpcReader::new(file).memory_mapped(None).finish().map_err(polars)?;
+        let text = ["dataset", "video", "track", "class"].map(|name| col(name).cast(DataType::String));
+        let frame = frame.lazy().with_columns(text).collect().map_err(polars)?;
+        Ok(Self { path, frame })
+    }
+
+    fn failed(&self, e: &PolarsError) -> QueryError {
+        QueryError::Polars { path: self.path.clone(), message: e.to_string() }
+    }
+
+    /// The first `limit` rows for which the SQL condition holds, as JSON objects.
+    ///
+    /// # Errors
+    /// When the filter is not a condition over the columns.
+    pub fn rows(&self, filter: Option<&str>, limit: usize) -> Result<Vec<serde_json::Value>, QueryError> {
+        let mut lazy = self.frame.clone().lazy();
+        if let Some(filter) = filter {
+            let bad = |e: PolarsError| QueryError::Filter { filter: filter.to_owned(), message: e.to_string() };
+            let condition = polars::sql::sql_expr(filter).map_err(bad)?;
+            lazy = lazy.filter(condition);
+        }
+        let limit = IdxSize::try_from(limit).unwrap_or(IdxSize::MAX);
+        let frame = lazy.limit(limit).collect().map_err(|e| match filter {
+            Some(filter) => QueryError::Filter { filter: filter.to_owned(), message: e.to_string() },
+            None => self.failed(&e),
+        })?;
+        (0..frame.height())
+            .map(|row| {
+                let object = frame
+                    .columns()
+                    .iter()
+                    .map(|column| Ok((column.name().to_string(), json(&column.get(row)?))))
+                    .collect::<PolarsResult<serde_json::Map<_, _>>>()
+                    .map_err(|e| self.failed(&e))?;
+                Ok(object.into())
+            })
+            .collect()
+    }
+
+    /// One line per `dataset` label: rows, videos, tracks, and means of box size, aspect, track length and padding.
+    ///
+    /// # Errors
+    /// When polars fails.
+    pub fn per_dataset(&self) -> Result<Vec<serde_json::Value>, QueryError> {
+        let size = (col("box_w") * col("box_h")).sqrt();
+        let id = || concat_str([col("video"), col("track")], "\u{1f}", false);
+        let frame = self
+            .frame
+            .clone()
+            .lazy()
+            .group_by([col("dataset")])
+            .agg([
+                len().alias("rows"),
+                col("video").n_unique().alias("videos"),
+                id().n_unique().alias("tracks"),
+                size.mean().alias("box_size_mean_px"),
+                (col("box_h") / col("box_w")).median().alias("aspect_median"),
+                col("pad").mean().alias("pad_mean"),
+            ])
+            .sort(["dataset"], SortMultipleOptions::default())
+            .collect()
+            .map_err(|e| self.failed(&e))?;
+        Self { path: self.path.clone(), frame }.rows(None, usize::MAX)
+    }
+
+    /// Values of a computed column, for histograms: `box_size` (px), `aspect` (h / w) or `track_len` (one per track).
+    ///
+    /// # Errors
+    /// When polars fails.
+    pub fn values(&self, what: Histogram) -> Result<Vec<f64>, QueryError> {
+        let lazy = self.frame.clone().lazy();
+        let lazy = match what {
+            Histogram::BoxSize => lazy.select([(col("box_w") * col("box_h")).sqrt().alias("v")]),
+            Histogram::Aspect => lazy.select([(col("box_h") / col("box_w")).alias("v")]),
+            Histogram::TrackLength => lazy.filter(col("row_in_track").eq(lit(0))).select([col("track_len").alias("v")]),
+        };
+        let frame = lazy.select([col("v").cast(DataType::Float64)]).collect().map_err(|e| self.failed(&e))?;
+        let column = frame.column("v").map_err(|e| self.failed(&e))?;
+        let values = column.f64().map_err(|e| self.failed(&e))?;
+        Ok(values.iter().flatten().collect())
+    }
+}
+
+/// What `shards inspect` draws histograms of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Histogram {
+    /// sqrt(w h) of the box in search-crop pixels.
+    BoxSize,
+    /// h / w of the box.
+    Aspect,
+    /// Rows per track.
+    TrackLength,
+}
+
+fn json(value: &AnyValue<'_>) -> serde_json::Value {
+    match value {
+        AnyValue::Null => serde_json::Value::Null,
+        AnyValue::String(s) => (*s).into(),
+        AnyValue::StringOwned(s) => s.as_str().into(),
+        AnyValue::Float32(v) => (*v).into(),
+        AnyValue::Float64(v) => (*v).into(),
+        AnyValue::UInt64(v) => (*v).into(),
+        AnyValue::Int64(v) => (*v).into(),
+        other => match other.extract::<i64>() {
+            Some(v) => v.into(),
+            None => other.to_string().into(),
+        },
+    }
+}
+
+/// Bars of a text histogram: edges, counts.
+#[must_use]
+pub fn histogram(values: &[f64], bins: usize) -> Vec<(f64, f64, usize)> {
+    let finite = || values.iter().copied().filter(|v| v.is_finite());
+    let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    if low > high || bins == 0 {
+        return Vec::new();
+    }
+    let width = ((high - low) / bins as f64).max(f64::MIN_POSITIVE);
+    let mut counts = vec![0; bins];
+    for v in finite() {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "v >= low, and clamped above")]
+        let bin = (((v - low) / width) as usize).min(bins - 1);
+        if let Some(count) = counts.get_mut(bin) {
+            *count += 1;
+        }
+    }
+    counts.into_iter().enumerate().map(|(i, n)| (low + width * i as f64, low + width * (i + 1) as f64, n)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_count_everything_once() {
+        let bars = histogram(&[1.0, 2.0, 2.5, 9.0, f64::NAN], 4);
+        assert_eq!(bars.iter().map(|b| b.2).sum::<usize>(), 4);
+        assert_eq!(bars.iter().map(|b| b.2).collect::<Vec<_>>(), [3, 0, 0, 1]);
+        assert_eq!(histogram(&[], 4), []);
+        assert_eq!(histogram(&[3.0, 3.0], 2)[1].2 + histogram(&[3.0, 3.0], 2)[0].2, 2);
+    }
+}

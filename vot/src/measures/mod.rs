@@ -117,6 +117,11 @@ pub fn score(dialect: Dialect, runs: &[Runs<'_>], options: &ScoreOptions) -> Res
     let eao_runs = eao_runs(dialect, &prepared);
     let curve = curve(dialect, &eao_runs, &every_frame);
     let eao = average(dialect, &curve, low, high);
+    if eao.is_none() {
+        warnings.push(format!(
+            "no stretch without failure is long enough for the EAO interval {low}-{high}: there is no EAO"
+        ));
+    }
     let tags = if matches!(dialect, Dialect::VotPython | Dialect::Mindspore) {
         BTreeMap::new()
     } else {
@@ -222,7 +227,7 @@ fn choose_interval(
     }
     if longest < low {
         warnings.push(format!(
-            "the longest sequence has {longest} frames, fewer than the EAO interval's lower end {low}: there is no EAO"
+            "the longest sequence has {longest} frames, fewer than the lower end {low} of the EAO interval"
         ));
     }
     Ok((low, high))

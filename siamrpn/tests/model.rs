@@ -1,6 +1,7 @@
 //! Model files: round trips, errors, imports.
 #![expect(clippy::unwrap_used, reason = "test helpers outside of test functions")]
 
+#[expect(dead_code, reason = "shared by several test programs")]
 mod support;
 
 use burn::tensor::{Device, Distribution, Tensor};
@@ -43,7 +44,10 @@ fn models_survive_the_file_with_equal_bytes() {
         let hash = save(&path, &config, &net, &extra).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         let model = Model::load(&path, &Device::flex()).unwrap();
-        assert_eq!((&model.config, model.blake3.as_str(), model.metadata["run"].as_str()), (&config, hash.as_str(), "7"));
+        assert_eq!(
+            (&model.config, model.blake3.as_str(), model.metadata["run"].as_str()),
+            (&config, hash.as_str(), "7")
+        );
         assert_eq!(to_bytes(&model.config, &model.net, &extra), bytes);
         // On a training device the parameters require gradients, and the values are the same.
         let training = Model::load(&path, &Device::flex().autodiff()).unwrap();
@@ -70,7 +74,11 @@ fn damaged_and_foreign_files_are_named() {
 #[test]
 fn newer_formats_are_refused_and_newer_minor_versions_read() {
     let (_, _, good) = bytes(HeadKind::Depthwise);
-    let version = |v: &str| edit(&good, |h| h.replace(&format!("\"{MODEL_FORMAT_KEY}\":\"1.0\""), &format!("\"{MODEL_FORMAT_KEY}\":\"{v}\"")));
+    let version = |v: &str| {
+        edit(&good, |h| {
+            h.replace(&format!("\"{MODEL_FORMAT_KEY}\":\"1.0\""), &format!("\"{MODEL_FORMAT_KEY}\":\"{v}\""))
+        })
+    };
     let e = load(&version("2.0")).unwrap_err();
     assert!(matches!(e, ModelError::Format { .. }) && e.to_string().contains("newer release"), "{e}");
     assert!(load(&version("1.9")).is_ok());
@@ -139,7 +147,8 @@ fn imported_weights_see_raw_pixels_as_the_original_saw_normalised_ones() {
     let options = || ConvOptions::new([2, 2], [0, 0], [1, 1], 1);
     let expected = conv2d(normalised, weight, Some(bias), options()).into_data();
     for channels in [ChannelOrder::Bgr, ChannelOrder::Rgb] {
-        let config = ModelConfig { trunk: TrunkConfig { widths: TrunkConfig::NARROW }, channels, ..ModelConfig::default() };
+        let config =
+            ModelConfig { trunk: TrunkConfig { widths: TrunkConfig::NARROW }, channels, ..ModelConfig::default() };
         let net = from_imagenet_alexnet_bytes("alexnet", ALEXNET, &config, 1, &device).unwrap();
         let x = input(&rgb, 1, 40, channels, &device).unwrap();
         let found = net.trunk.conv1.forward(x, schemas::train::Precision::Fp32);
@@ -153,7 +162,8 @@ fn imported_weights_see_raw_pixels_as_the_original_saw_normalised_ones() {
 #[test]
 fn imports_that_do_not_fit_are_named() {
     let narrow = ModelConfig { trunk: TrunkConfig { widths: TrunkConfig::NARROW }, ..ModelConfig::default() };
-    let import = |bytes: &[u8], config: &ModelConfig| from_imagenet_alexnet_bytes("alexnet", bytes, config, 1, &Device::flex());
+    let import =
+        |bytes: &[u8], config: &ModelConfig| from_imagenet_alexnet_bytes("alexnet", bytes, config, 1, &Device::flex());
     let e = import(ALEXNET, &ModelConfig::default()).unwrap_err();
     assert!(matches!(e, ImportError::Widths { .. }) && e.to_string().contains("recommended"), "{e}");
     let e = import(&edit(ALEXNET, |h| h.replace("\"conv3.bias\"", "\"conv3.bios\"")), &narrow).unwrap_err().to_string();

@@ -12,7 +12,7 @@ use siamrpn::loss::{Targets, loss};
 use siamrpn::net::{SiamRpn, TrainMode};
 use siamrpn::params::{self, Path};
 use std::collections::BTreeMap;
-use support::{close, config, distance, fixture, floats, largest, tensor};
+use support::{close, config, distance, fixture, floats, largest};
 
 const HEADS: [(HeadKind, &str); 2] = [(HeadKind::UpChannel, "up_channel"), (HeadKind::Depthwise, "depthwise")];
 const LOSSES: [(LossKind, &str, f64); 2] = [(LossKind::Reference, "reference", 5.0), (LossKind::Pysot, "pysot", 1.2)];
@@ -126,8 +126,7 @@ impl ModuleMapper for Sgd {
 
 /// Gradients that are zero in exact arithmetic, because a norm on batch statistics follows.
 fn is_zero(head: HeadKind, name: &str) -> bool {
-    matches!(name, "trunk.conv4.bias" | "trunk.conv5.bias")
-        || (head == HeadKind::Depthwise && name == "trunk.bn5.bias")
+    matches!(name, "trunk.conv4.bias" | "trunk.conv5.bias") || (head == HeadKind::Depthwise && name == "trunk.bn5.bias")
 }
 
 /// All values of a network by name.
@@ -250,8 +249,10 @@ fn losses_agree_with_pytorch_also_without_positives() {
     let delta = numbers("delta");
     for (kind, name, reg_weight) in LOSSES {
         let targets = Targets::new(&label, delta.as_slice().unwrap(), 2, 5, kind, &device).unwrap();
-        let (cls, reg): (Tensor<4>, Tensor<4>) =
-            (Tensor::from_data(numbers("cls"), &device).require_grad(), Tensor::from_data(numbers("reg"), &device).require_grad());
+        let (cls, reg): (Tensor<4>, Tensor<4>) = (
+            Tensor::from_data(numbers("cls"), &device).require_grad(),
+            Tensor::from_data(numbers("reg"), &device).require_grad(),
+        );
         let outputs = siamrpn::net::Outputs { cls: cls.clone(), reg: reg.clone() };
         let loss = loss(outputs, &targets, &LossConfig { kind, cls_weight: 1.0, reg_weight });
         let grads = loss.total.backward();
@@ -273,8 +274,7 @@ fn repeated_training_gives_the_same_bits() {
         let device = Device::flex().autodiff();
         let inputs = inputs(&device);
         let mut net = SiamRpn::new(&config(HeadKind::Depthwise), 7, &device).unwrap();
-        let targets =
-            Targets::new(&inputs.label, &inputs.delta, 2, 5, LossKind::Reference, &device).unwrap();
+        let targets = Targets::new(&inputs.label, &inputs.delta, 2, 5, LossKind::Reference, &device).unwrap();
         let mode = TrainMode { frozen_convs: 0, ..MODE };
         let outputs = net.forward_train(inputs.template, inputs.search, &mode);
         let grads = loss(outputs, &targets, &LossConfig::default()).total.backward();
@@ -335,11 +335,4 @@ fn a_frozen_trunk_gets_no_gradient_and_keeps_its_statistics() {
     // A copy taken before the step is still the network before the step.
     assert!(values(&copy) == before);
     assert!(values(&net.valid()) == after);
-}
-
-#[test]
-fn fixture_tensors_load() {
-    let device = Device::flex();
-    let anchors: Tensor<4> = tensor(&floats("up_channel.weights.safetensors"), "trunk.conv1.weight", &device);
-    assert_eq!(anchors.dims(), [6, 3, 11, 11]);
 }

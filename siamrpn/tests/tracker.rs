@@ -1,6 +1,7 @@
 //! The tracker: single updates against the fixture, and whole runs with a random small network.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers outside of test functions")]
 
+#[expect(dead_code, reason = "shared by several test programs")]
 mod support;
 
 use burn::tensor::Device;
@@ -70,12 +71,8 @@ fn single_updates_agree_with_the_fixture() {
 }
 
 fn tracker(head: HeadKind, semantics: CropSemantics) -> Tracker {
-    let config = ModelConfig {
-        head,
-        semantics,
-        trunk: TrunkConfig { widths: [4, 6, 6, 6, 6] },
-        ..ModelConfig::default()
-    };
+    let config =
+        ModelConfig { head, semantics, trunk: TrunkConfig { widths: [4, 6, 6, 6, 6] }, ..ModelConfig::default() };
     let net = SiamRpn::new(&config, 5, &Device::flex()).unwrap();
     Tracker::new(Arc::new(Model::new(config, net).unwrap()))
 }

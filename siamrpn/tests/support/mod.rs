@@ -1,6 +1,6 @@
 //! Reads the fixtures, compares tensors.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::TensorData;
 use schemas::model::{HeadKind, ModelConfig, TrunkConfig};
 use siamrpn::model::read_tensors;
 use std::collections::BTreeMap;
@@ -20,11 +20,6 @@ pub fn floats(name: &str) -> BTreeMap<String, TensorData> {
 /// The small network of the fixtures.
 pub fn config(head: HeadKind) -> ModelConfig {
     ModelConfig { head, trunk: TrunkConfig { widths: [6, 8, 8, 8, 8] }, ..ModelConfig::default() }
-}
-
-/// A fixture tensor on the device.
-pub fn tensor<const D: usize>(of: &BTreeMap<String, TensorData>, name: &str, device: &Device) -> Tensor<D> {
-    Tensor::from_data(of.get(name).unwrap_or_else(|| panic!("no tensor {name}")).clone(), device)
 }
 
 /// Largest absolute difference.

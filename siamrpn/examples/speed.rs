@@ -56,17 +56,34 @@ fn options() -> Result<Options, Box<dyn Error>> {
     Ok(out)
 }
 
-/// Milliseconds of each of `repeat` runs after one warm-up: (smallest, median).
-fn time(repeat: usize, mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<(f64, f64), Box<dyn Error>> {
+/// Milliseconds per run.
+struct Times {
+    min: f64,
+    median: f64,
+    /// Processor time of all threads; `None` where the system does not tell.
+    cpu: Option<f64>,
+}
+
+/// Processor milliseconds of this process so far (Linux: user and system ticks of 10 ms).
+fn cpu_ms() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) * 10.0)
+}
+
+/// Times `repeat` runs after one warm-up.
+fn time(repeat: usize, mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<Times, Box<dyn Error>> {
     run()?;
-    let mut times = Vec::new();
+    let (mut times, before) = (Vec::new(), cpu_ms());
     for _ in 0..repeat.max(1) {
         let start = Instant::now();
         run()?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
+    let cpu = before.zip(cpu_ms()).map(|(before, after)| (after - before) / times.len() as f64);
     times.sort_by(f64::total_cmp);
-    Ok((times[0], times[times.len() / 2]))
+    Ok(Times { min: times[0], median: times[times.len() / 2], cpu })
 }
 
 fn picture(side: usize, rng: &mut Rng) -> Result<Rgb, Box<dyn Error>> {
@@ -74,12 +91,12 @@ fn picture(side: usize, rng: &mut Rng) -> Result<Rgb, Box<dyn Error>> {
     Ok(Rgb::new(side, side, data)?)
 }
 
-fn report(what: &str, options: &Options, (min, median): (f64, f64), per_s: f64) {
+fn report(what: &str, options: &Options, items: usize, times: &Times) {
     let head = if options.model.head == HeadKind::UpChannel { "up-channel" } else { "depthwise" };
     let line = serde_json::json!({
         "what": what, "device": options.device, "head": head, "widths": options.model.trunk.widths,
         "search_px": options.model.search_px, "batch": options.batch, "frozen_convs": options.frozen,
-        "min_ms": min, "median_ms": median, "per_s": per_s,
+        "min_ms": times.min, "median_ms": times.median, "cpu_ms": times.cpu, "per_s": items as f64 * 1e3 / times.median,
     });
     println!("{line}");
 }
@@ -94,10 +111,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = BurnEngine::new(&options.model, &SiamRpn::new(&options.model, 1, &device)?);
     let (template, frame) = (picture(exemplar, &mut rng)?, picture(search, &mut rng)?);
     let times = time(options.repeat, || Ok(drop(engine.start(&template)?)))?;
-    report("template", &options, times, 1e3 / times.1);
+    report("template", &options, 1, &times);
     let mut session = engine.start(&template)?;
     let times = time(options.repeat, || Ok(drop(session.search(&frame)?)))?;
-    report("search", &options, times, 1e3 / times.1);
+    report("search", &options, 1, &times);
 
     if options.batch > 0 {
         let device = device.autodiff();
@@ -122,7 +139,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             drop(gradients);
             if value.is_finite() { Ok(()) } else { Err("the loss is not finite".into()) }
         })?;
-        report("forward and backward", &options, times, options.batch as f64 * 1e3 / times.1);
+        report("forward and backward", &options, options.batch, &times);
     }
     Ok(())
 }

@@ -106,12 +106,12 @@ pub fn permute(j: u64, n: u64, key: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use proptest::prelude::*;
+    use super::{Rng, key, permute};
+    use proptest::prelude::{any, prop_assert, proptest};
 
     proptest! {
         #[test]
-        fn permutations_are_bijective(n in 1u64..3000, seed: u64) {
+        fn permutations_are_bijective(n in 1u64..3000, seed in any::<u64>()) {
             let mut seen = vec![false; n as usize];
             for j in 0..n {
                 let t = permute(j, n, seed) as usize;
@@ -121,7 +121,7 @@ mod tests {
         }
 
         #[test]
-        fn below_stays_below(n in 1u64.., seed: u64) {
+        fn below_stays_below(n in 1u64.., seed in any::<u64>()) {
             prop_assert!(Rng::new(seed).below(n) < n);
         }
     }

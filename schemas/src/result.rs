@@ -57,6 +57,9 @@ pub struct Provenance {
 pub struct ResultDoc {
     /// Name of the video or sequence.
     pub name: String,
+    /// Identity of the daemon's job that made it; absent when it was tracked by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// Frames tracked, the initial one included.
     pub frames: u64,
     /// Frame width in pixels.
@@ -93,6 +96,9 @@ pub struct ResultDoc {
 pub struct ErrorDoc {
     /// Name of the job.
     pub name: String,
+    /// Identity of the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// Where it failed: `probe`, `decode`, `init`, `track`, `publish`.
     pub stage: String,
     /// Short machine-readable reason, for example `truncated-video`.

@@ -1,1 +1,66 @@
-//! Placeholder.
+//! From a video to boxes: one-shot tracking, VOT evaluation, and the drop-folder daemon.
+//!
+//! Flow of data: [`input`] says what there is and where the box comes from, [`frames`] decodes it (video files in a
+//! child process), [`engine`] is the tracker, [`run`] writes the results of one job, [`evaluate`] runs the VOT
+//! protocol over a data set. The daemon adds [`scan`] (what lies in the inbox), [`watcher`] (when to look), [`job`] (the
+//! states of a job, a pure function), [`journal`] (what survives a crash), [`publish`] (results appear at once and
+//! complete) and [`daemon`] (what drives all of them). [`cli`] is the command line.
+
+pub mod cli;
+pub mod daemon;
+pub mod engine;
+pub mod evaluate;
+pub mod frames;
+pub mod input;
+pub mod job;
+pub mod journal;
+pub mod publish;
+pub mod run;
+pub mod scan;
+pub mod watcher;
+
+use frames::h264;
+use frames::video::{CHILD_ARGUMENT, PROBE_ARGUMENT};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Does a decoder child's work if this process was started as one, and answers its exit code.
+///
+/// Video files are decoded by the running program's own file, started again with a hidden first argument. Every
+/// program that tracks videos through this library therefore calls this first in `main`.
+#[must_use]
+pub fn child_main_if_asked() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next()? != CHILD_ARGUMENT {
+        return None;
+    }
+    let first = args.next()?;
+    let code = if first == OsStr::new(PROBE_ARGUMENT) { probe(Path::new(&args.next()?)) } else { decode(first.as_ref()) };
+    Some(ExitCode::from(code))
+}
+
+fn decode(path: &Path) -> u8 {
+    match h264::decode(path, std::io::stdout().lock()) {
+        Ok(()) => schemas::exit::DONE,
+        // Nobody wants more frames.
+        Err(h264::H264Error::Io(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => schemas::exit::DONE,
+        Err(e) => {
+            eprintln!("{e}");
+            schemas::exit::FAILED
+        }
+    }
+}
+
+fn probe(path: &Path) -> u8 {
+    match h264::probe(path) {
+        Ok(frames) => {
+            println!("{frames}");
+            schemas::exit::DONE
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            schemas::exit::FAILED
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The arguments of `trackd`.
+
+use crate::frames::video::Choice;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use vot::Dialect;
+
+/// Tracks objects in video: one file, a VOT data set, or every video dropped into a folder.
+#[derive(Debug, Parser)]
+#[command(name = "trackd", version, about, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Track one video file, folder of frames, or sequence
+    Track(Track),
+    /// Run the VOT supervised protocol over a data set: result files, eval.json, scores
+    Eval(Eval),
+    /// Score official result files; needs no model
+    Score(Score),
+    /// Watch a drop folder and track everything that is put there
+    Watch(Watch),
+    /// Give a waiting job its box
+    Init(Init),
+    /// How many jobs are in which state, and whether the daemon runs
+    Status(Journal),
+    /// All jobs
+    List(Journal),
+    /// Try a failed job again
+    Retry(Retry),
+    /// Decode an H.264 mp4 to PPM on standard output (used by the program itself)
+    #[command(name = "decode-h264", hide = true)]
+    Decode {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// The model and where it runs.
+#[derive(Debug, Clone, Args)]
+pub struct Model {
+    /// Model file (.safetensors)
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Where the network runs: cpu, or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+/// Arguments of `track`.
+#[derive(Debug, Args)]
+pub struct Track {
+    /// Video file, folder of frames, or sequence folder
+    pub input: PathBuf,
+    /// Initial box in pixels of the first frame; without it the annotation beside the input is used
+    #[arg(long, value_name = "X,Y,W,H", value_parser = rect, allow_hyphen_values = true)]
+    pub init: Option<[f64; 4]>,
+    /// Model and device.
+    #[command(flatten)]
+    pub model: Model,
+    /// Folder for the results; must not hold any yet
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Replace results that are there
+    #[arg(long)]
+    pub force: bool,
+    /// Also write an annotated video (annotated frames where ffmpeg is not installed)
+    #[arg(long)]
+    pub overlay: bool,
+    /// What decodes video files
+    #[arg(long, value_enum, default_value_t)]
+    pub decoder: Choice,
+    /// Print result.json on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// Data set folder (VOT, OTB or GOT-10k layout), or one sequence
+    pub dataset: PathBuf,
+    /// Model and device.
+    #[command(flatten)]
+    pub model: Model,
+    /// Folder for results/TRACKER/baseline/SEQUENCE/, eval.json and the scores; complete results in it are kept
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Whose protocol and measures: vot-python, vot-matlab-2015, vot-matlab, pysot, mindspore
+    #[arg(long, default_value_t)]
+    pub dialect: Dialect,
+    /// Runs per sequence [default: 15 in the VOT dialects, of which a deterministic tracker needs 3; else 1]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub repetitions: Option<u16>,
+    /// Sequence lengths over which EAO averages [default: those of the VOT challenge, or computed]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
+    pub eao_interval: Option<(usize, usize)>,
+    /// Name of the tracker's folder
+    #[arg(long, default_value = "siamrpn")]
+    pub tracker: String,
+    /// Print the scores as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `score`.
+#[derive(Debug, Args)]
+pub struct Score {
+    /// Data set folder; needs no frames where `sequence` files give width, height and length
+    #[arg(long)]
+    pub dataset: PathBuf,
+    /// Results: a folder of experiments, of sequences, or one that holds results/TRACKER/
+    #[arg(long)]
+    pub results: PathBuf,
+    /// Experiment whose results are scored
+    #[arg(long, default_value = "baseline")]
+    pub experiment: String,
+    /// Whose measures: vot-python, vot-matlab-2015, vot-matlab, pysot, mindspore
+    #[arg(long, default_value_t)]
+    pub dialect: Dialect,
+    /// Sequence lengths over which EAO averages [default: those of the VOT challenge, or computed]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
+    pub eao_interval: Option<(usize, usize)>,
+    /// Print the scores as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// The drop folder
+    #[arg(long)]
+    pub inbox: PathBuf,
+    /// Where results and failures go
+    #[arg(long)]
+    pub outbox: PathBuf,
+    /// Model and device.
+    #[command(flatten)]
+    pub model: Model,
+    /// Configuration (TOML); its keys are in schemas/json/watch-config.schema.json
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Folder of the journal, on a local disk [default: OUTBOX/.trackd]
+    #[arg(long)]
+    pub state: Option<PathBuf>,
+    /// Jobs tracked at the same time [default: half the cores]
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// Seconds an input must stay unchanged before it counts as complete [default: 2]
+    #[arg(long, value_parser = settle)]
+    pub settle: Option<f64>,
+    /// Also write annotated videos (annotated frames where ffmpeg is not installed)
+    #[arg(long)]
+    pub overlay: bool,
+    /// What decodes video files
+    #[arg(long, value_enum, default_value_t)]
+    pub decoder: Choice,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The job: its identity, or the name of its input
+    pub job: String,
+    /// The box in pixels of the first frame
+    #[arg(value_name = "X,Y,W,H", value_parser = rect, allow_hyphen_values = true)]
+    pub rect: [f64; 4],
+    /// Which journal.
+    #[command(flatten)]
+    pub journal: Journal,
+}
+
+/// Arguments of `retry`.
+#[derive(Debug, Args)]
+pub struct Retry {
+    /// The job: its identity, or the name of its input
+    pub job: String,
+    /// Which journal.
+    #[command(flatten)]
+    pub journal: Journal,
+}
+
+/// Which journal to look at.
+#[derive(Debug, Args)]
+pub struct Journal {
+    /// The daemon's outbox
+    #[arg(long)]
+    pub outbox: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn rect(text: &str) -> Result<[f64; 4], String> {
+    let numbers: Vec<f64> = text
+        .split(',')
+        .map(|n| n.trim().parse().map_err(|_| format!("`{n}` is not a number; write X,Y,W,H in pixels")))
+        .collect::<Result<_, _>>()?;
+    match numbers.as_slice() {
+        &[x, y, w, h] if [x, y, w, h].iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0 => Ok([x, y, w, h]),
+        [_, _, _, _] => Err("all four numbers must be finite, width and height larger than zero".to_owned()),
+        other => Err(format!("{} numbers instead of 4; write X,Y,W,H in pixels", other.len())),
+    }
+}
+
+fn interval(text: &str) -> Result<(usize, usize), String> {
+    let parse = |t: &str| t.trim().parse::<usize>().ok();
+    text.split_once(',')
+        .and_then(|(low, high)| Some((parse(low)?, parse(high)?)))
+        .filter(|(low, high)| 1 <= *low && low <= high)
+        .ok_or_else(|| "write LOW,HIGH with 1 <= LOW <= HIGH, for example 108,371".to_owned())
+}
+
+fn settle(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|s: &f64| (0.0..=86400.0).contains(s)).ok_or_else(|| "seconds, 0 to 86400".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn boxes_and_intervals_are_checked() {
+        assert_eq!(rect("1, 2.5,3,4"), Ok([1.0, 2.5, 3.0, 4.0]));
+        for (bad, why) in [
+            ("1,2,3", "3 numbers"),
+            ("1,2,3,x", "`x`"),
+            ("1,2,0,4", "larger than zero"),
+            ("nan,2,3,4", "finite"),
+            ("1,2,3,inf", "finite"),
+            ("", "``"),
+        ] {
+            assert!(rect(bad).unwrap_err().contains(why), "{bad}");
+        }
+        assert_eq!(interval("108,371"), Ok((108, 371)));
+        for bad in ["", "1", "0,5", "9,5", "a,b"] {
+            assert!(interval(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The command line of `trackd`. Data goes to standard output, talk to standard error.
+
+pub mod args;
+mod jobs;
+mod scores;
+
+use crate::daemon::{Ended, Settings, state_of, watch};
+use crate::engine::{EngineError, Engines, ModelEngines};
+use crate::evaluate::{EvalError, EvalOptions, evaluate, score_results};
+use crate::frames::video::{Choice, Decoders};
+use crate::frames::{FrameError, Limits};
+use crate::input::{Input, InputError, Start};
+use crate::publish::{TEMPORARY, move_into, publish, remove, sync_folder};
+use crate::run::{JobError, RunOptions, run as run_job};
+use args::{Cli, Command};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use schemas::exit::{DONE, FAILED, INTERRUPTED, LOSSY, USAGE};
+use schemas::watch::WatchConfig;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The model or its device.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// One job.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// An evaluation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// The daemon.
+    #[error(transparent)]
+    Watch(#[from] crate::daemon::WatchError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] crate::journal::JournalError),
+    /// A configuration that does not fit.
+    #[error("configuration {path}: {reason}", path = path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Results are there already.
+    #[error("{path} holds results already: name another --out, or add --force to replace them", path = path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder cannot be written.
+    #[error("{path} cannot be written: {source}", path = path.display())]
+    Output {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// There is no daemon's outbox.
+    #[error("{path} is no outbox of `trackd watch` (there is no journal in {state})", path = path.display(), state = state.display())]
+    NoOutbox {
+        /// The folder named.
+        path: PathBuf,
+        /// Where the journal should be.
+        state: PathBuf,
+    },
+    /// No such job.
+    #[error("there is no job {job:?}: `trackd list` shows all")]
+    NoJob {
+        /// What was asked for.
+        job: String,
+    },
+    /// The job is in a state in which this means nothing.
+    #[error("job {job} is {state}: only {wanted}")]
+    State {
+        /// The job.
+        job: String,
+        /// Its state.
+        state: &'static str,
+        /// Which states this is for.
+        wanted: &'static str,
+    },
+    /// Standard output is closed or full.
+    #[error("standard output: {0}")]
+    Stdout(io::Error),
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Config { .. } | Self::Exists { .. } | Self::State { .. } => USAGE,
+            Self::Eval(EvalError::Other { .. }) => USAGE,
+            // Whoever reads our output has seen enough.
+            Self::Stdout(e) if e.kind() == io::ErrorKind::BrokenPipe => DONE,
+            _ => FAILED,
+        }
+    }
+}
+
+/// Runs `trackd` with these arguments, the program's name first, and answers its exit code.
+pub fn run<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors; a closed standard output is none either.
+            drop(e.print());
+            return ExitCode::from(if e.use_stderr() { USAGE } else { DONE });
+        }
+    };
+    start_log();
+    let code = dispatch(cli.command).unwrap_or_else(|e| {
+        let code = e.code();
+        if code != DONE {
+            eprintln!("trackd: {e}");
+        }
+        code
+    });
+    ExitCode::from(code)
+}
+
+fn dispatch(command: Command) -> Result<u8, CliError> {
+    match command {
+        Command::Track(args) => track(args),
+        Command::Eval(args) => eval(&args),
+        Command::Score(args) => {
+            let score =
+                score_results(&args.dataset, &args.results, &args.experiment, args.dialect, args.eao_interval)?;
+            scores::print(&score, args.json)?;
+            Ok(DONE)
+        }
+        Command::Watch(args) => daemon(args),
+        Command::Init(args) => jobs::init(&args),
+        Command::Status(args) => jobs::status(&args),
+        Command::List(args) => jobs::list(&args),
+        Command::Retry(args) => jobs::retry(&args),
+        Command::Decode { file } => Ok(crate::decode(&file)),
+    }
+}
+
+/// Prints to standard output; a closed pipe is reported as such.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::Stdout)
+}
+
+fn print_json(document: &impl serde::Serialize) -> Result<(), CliError> {
+    print(&String::from_utf8_lossy(&crate::publish::pretty(document)))
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,trackd=info"));
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
+    // A log is there already when several commands run in one process.
+    drop(log.with_target(false).try_init());
+}
+
+fn bar(length: Option<u64>) -> ProgressBar {
+    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(length, target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn decoders(choice: Choice) -> Result<Decoders, CliError> {
+    Ok(Decoders::detect(choice).map_err(JobError::from)?)
+}
+
+fn track(args: args::Track) -> Result<u8, CliError> {
+    let taken = args.out.join("result.json").exists();
+    if taken && !args.force {
+        return Err(CliError::Exists { path: args.out });
+    }
+    let input = Input::open(&args.input).map_err(JobError::from)?;
+    let options = RunOptions {
+        decoders: decoders(args.decoder)?,
+        limits: Limits::default(),
+        overlay: args.overlay,
+        job: None,
+    };
+    let start = match args.init {
+        Some(rect) => Start::new(0, rect, "--init").map_err(JobError::from)?,
+        None => find_start(&input, &options)?,
+    };
+    let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+    let output = |source| CliError::Output { path: args.out.clone(), source };
+    fs::create_dir_all(&args.out).map_err(output)?;
+    let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&args.out).map_err(output)?;
+    let bar = bar(None);
+    let progress = |frame: u64, of: Option<u64>| {
+        if let Some(of) = of {
+            bar.set_length(of);
+        }
+        bar.set_position(frame);
+    };
+    let never = AtomicBool::new(false);
+    let doc = run_job(&input, &start, &engines, &options, temporary.path(), &never, &progress)?;
+    bar.finish_and_clear();
+    for name in doc.files.iter().filter(|n| *n != "result.json").chain([&"result.json".to_owned()]) {
+        let target = args.out.join(name.trim_end_matches('/'));
+        if target.is_dir() {
+            remove(&target).map_err(output)?;
+        }
+        move_into(&temporary.path().join(name.trim_end_matches('/')), &args.out).map_err(output)?;
+    }
+    drop(temporary);
+    sync_folder(&args.out).map_err(output)?;
+    for warning in &doc.warnings {
+        eprintln!("warning: {warning}");
+    }
+    eprintln!(
+        "{}: {} frames, {} lost, {:.1} frames/s tracking, {:.1} frames/s in all; results in {}",
+        doc.name,
+        doc.frames,
+        doc.lost_frames,
+        doc.tracker_frames_per_s,
+        doc.frames_per_s,
+        args.out.display()
+    );
+    if args.json {
+        print_json(&doc)?;
+    }
+    Ok(if doc.warnings.iter().any(|w| w.contains("could be decoded")) { LOSSY } else { DONE })
+}
+
+fn find_start(input: &Input, options: &RunOptions) -> Result<Start, CliError> {
+    if let Some(start) = input.start().map_err(JobError::from)? {
+        return Ok(start);
+    }
+    // Says what is wrong with the file, if anything is, rather than that the box is missing.
+    let opened = crate::frames::Frames::open(input, &options.decoders, &options.limits);
+    opened.map_err(JobError::from)?;
+    let error = InputError::NoBox { path: input.path.clone(), name: input.name.clone() };
+    Err(JobError::from(error).into())
+}
+
+fn eval(args: &args::Eval) -> Result<u8, CliError> {
+    let options = EvalOptions {
+        dialect: args.dialect,
+        repetitions: args.repetitions.map(usize::from),
+        tracker: args.tracker.clone(),
+        interval: args.eao_interval,
+        run: RunOptions {
+            decoders: decoders(Choice::Builtin)?,
+            limits: Limits::default(),
+            overlay: false,
+            job: None,
+        },
+    };
+    let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+    let bar = bar(None);
+    let mut progress = |name: &str, index: usize, count: usize| {
+        bar.set_length(count as u64);
+        bar.set_position(index as u64);
+        bar.set_message(name.to_owned());
+        if bar.is_hidden() {
+            eprintln!("sequence {} of {count}: {name}", index + 1);
+        }
+    };
+    let done = evaluate(&args.dataset, &engines, &options, &args.out, &mut progress)?;
+    bar.finish_and_clear();
+    for (name, why) in &done.failed {
+        eprintln!("warning: sequence {name} was left out: {why}");
+    }
+    eprintln!("{} runs made, {} complete ones kept; results in {}", done.made, done.kept, args.out.display());
+    scores::print(&done.score, args.json)?;
+    Ok(if done.failed.is_empty() { DONE } else { LOSSY })
+}
+
+fn daemon(args: args::Watch) -> Result<u8, CliError> {
+    let mut config = match &args.config {
+        Some(path) => read_config(path)?,
+        None => WatchConfig::default(),
+    };
+    config.workers = args.workers.unwrap_or(config.workers);
+    config.settle_s = args.settle.unwrap_or(config.settle_s);
+    config.overlay |= args.overlay;
+    let decoders = decoders(args.decoder)?;
+    let engines: Arc<dyn Engines> = Arc::new(ModelEngines::load(&args.model.model, &args.model.device)?);
+    let state = args.state.unwrap_or_else(|| args.outbox.join(crate::scan::WORK));
+    let settings = Settings { inbox: args.inbox, outbox: args.outbox, state, config, decoders };
+    Ok(match watch(settings, engines)? {
+        Ended::Asked => DONE,
+        Ended::Interrupted => INTERRUPTED,
+    })
+}
+
+fn read_config(path: &Path) -> Result<WatchConfig, CliError> {
+    let bad = |reason: String| CliError::Config { path: path.to_owned(), reason };
+    let text = fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    let config: WatchConfig = toml::from_str(&text).map_err(|e| bad(e.to_string()))?;
+    let times = [
+        ("settle_s", config.settle_s),
+        ("rescan_s", config.rescan_s),
+        ("retry_s", config.retry_s),
+        ("stall_s", config.stall_s),
+        ("grace_s", config.grace_s),
+    ];
+    for (key, value) in times {
+        if !(0.0..=1e7).contains(&value) {
+            return Err(bad(format!("{key} = {value}: must be seconds, zero or more")));
+        }
+    }
+    if !(0.0..=1.0).contains(&config.missing_frames) {
+        return Err(bad(format!("missing_frames = {}: must be a share, 0 to 1", config.missing_frames)));
+    }
+    Ok(config)
+}

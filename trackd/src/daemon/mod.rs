@@ -1,0 +1,222 @@
+//! `trackd watch`: the drop folder. One task decides, worker threads track, the journal remembers.
+//!
+//! ```text
+//! INBOX/clip.mp4, clip.txt     dropped by somebody
+//! INBOX/.trackd/ID/            claimed inputs
+//! OUTBOX/.tmp-ID/              results being written
+//! OUTBOX/done/clip/            results, complete at once; the input lies in input/
+//! OUTBOX/failed/clip/          error.json and the input
+//! STATE/journal.sqlite         every job and its state (STATE is OUTBOX/.trackd unless said otherwise)
+//! ```
+
+mod supervisor;
+mod worker;
+
+use crate::engine::Engines;
+use crate::frames::video::Decoders;
+use crate::journal::JournalError;
+use crate::publish::{pretty, replace_file};
+use crate::scan::WORK;
+use crate::watcher::Watcher;
+use schemas::watch::WatchConfig;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use supervisor::Supervisor;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Why the daemon cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// A folder cannot be used.
+    #[error("{what} {path}: {source}; make the folder writable for this user, or name another", path = path.display())]
+    Folder {
+        /// Which folder.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Inbox and outbox are the same, or one would swallow the other.
+    #[error("inbox and outbox are both {path}: name two folders", path = path.display())]
+    Same {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another daemon runs.
+    #[error("another trackd uses the state folder {path}: stop it, or name another outbox", path = path.display())]
+    Busy {
+        /// The state folder.
+        path: PathBuf,
+    },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The system refused a service that the daemon needs.
+    #[error("the daemon cannot start: {0}")]
+    System(io::Error),
+}
+
+/// Where and how to watch.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The drop folder.
+    pub inbox: PathBuf,
+    /// Where results go.
+    pub outbox: PathBuf,
+    /// Where the journal lies; on a local disk.
+    pub state: PathBuf,
+    /// Everything else.
+    pub config: WatchConfig,
+    /// What decodes videos.
+    pub decoders: Decoders,
+}
+
+/// Why the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// SIGTERM.
+    Asked,
+    /// SIGINT.
+    Interrupted,
+}
+
+/// `OUTBOX/.trackd/where.json`: where to find the journal of an outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Whereabouts {
+    state: PathBuf,
+    inbox: PathBuf,
+}
+
+/// The state folder of an outbox.
+#[must_use]
+pub fn state_of(outbox: &Path) -> PathBuf {
+    let usual = outbox.join(WORK);
+    let noted = fs::read(usual.join("where.json")).ok();
+    noted.and_then(|b| serde_json::from_slice::<Whereabouts>(&b).ok()).map_or(usual, |w| w.state)
+}
+
+/// Whether a daemon holds the state folder.
+#[must_use]
+pub fn is_alive(state: &Path) -> bool {
+    File::open(state.join("lock")).is_ok_and(|f| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+impl Settings {
+    /// Makes the folders, checks that they can be written, and takes the lock of the state folder.
+    fn prepare(&mut self) -> Result<File, WatchError> {
+        let folder = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| WatchError::Folder { what, path, source }
+        };
+        let make = |what, path: &Path| -> Result<PathBuf, WatchError> {
+            fs::create_dir_all(path).map_err(folder(what, path))?;
+            let path = fs::canonicalize(path).map_err(folder(what, path))?;
+            tempfile::Builder::new().prefix(".probe-").tempfile_in(&path).map_err(folder(what, &path))?;
+            Ok(path)
+        };
+        self.inbox = make("inbox", &self.inbox)?;
+        self.outbox = make("outbox", &self.outbox)?;
+        if self.inbox == self.outbox {
+            return Err(WatchError::Same { path: self.inbox.clone() });
+        }
+        make("work folder", &self.inbox.join(WORK))?;
+        for name in ["done", "failed"] {
+            make("outbox", &self.outbox.join(name))?;
+        }
+        self.state = make("state folder", &self.state)?;
+        let usual = make("state folder", &self.outbox.join(WORK))?;
+        let lock_path = self.state.join("lock");
+        let lock = File::create(&lock_path).map_err(folder("state folder", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(WatchError::Busy { path: self.state.clone() }),
+            Err(TryLockError::Error(source)) => return Err(folder("state folder", &lock_path)(source)),
+        }
+        let noted = usual.join("where.json");
+        let doc = Whereabouts { state: self.state.clone(), inbox: self.inbox.clone() };
+        replace_file(&noted, &pretty(&doc)).map_err(folder("state folder", &noted))?;
+        Ok(lock)
+    }
+}
+
+/// Watches until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`WatchError`] when the daemon cannot start, or its journal fails.
+pub fn watch(mut settings: Settings, engines: Arc<dyn Engines>) -> Result<Ended, WatchError> {
+    let _lock = settings.prepare()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(WatchError::System)?;
+    let ended = runtime.block_on(serve(settings, engines));
+    // Workers that did not stop in time are left; their jobs run again when the daemon starts again.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended
+}
+
+async fn serve(settings: Settings, engines: Arc<dyn Engines>) -> Result<Ended, WatchError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::System)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::System)?;
+    let config = &settings.config;
+    let workers = match config.workers {
+        0 => (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
+        n => n,
+    };
+    let grace = seconds(config.grace_s);
+    let settle = seconds(config.settle_s);
+    let (wake, mut woken) = mpsc::channel(1);
+    let watcher = Watcher::start(&settings.inbox, config.watch, wake);
+    let rescan = if watcher.has_events() { seconds(config.rescan_s) } else { seconds(config.rescan_s).min(settle) };
+    let (ends, mut ended) = mpsc::channel(workers);
+    let mut tick = tokio::time::interval((settle / 4).clamp(Duration::from_millis(50), Duration::from_millis(500)));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tracing::info!(inbox = %settings.inbox.display(), outbox = %settings.outbox.display(), workers, "watching");
+    let mut supervisor = tokio::task::block_in_place(|| Supervisor::new(settings, engines, workers, ends))?;
+    let mut scanned: Option<Instant> = None;
+    let reason = loop {
+        let mut scan = false;
+        tokio::select! {
+            _ = woken.recv() => scan = true,
+            _ = tick.tick() => {}
+            Some(end) = ended.recv() => tokio::task::block_in_place(|| supervisor.finished(end))?,
+            _ = terminate.recv() => break Ended::Asked,
+            _ = interrupt.recv() => break Ended::Interrupted,
+        }
+        scan |= supervisor.requested()? || supervisor.unsettled() || scanned.is_none_or(|at| at.elapsed() >= rescan);
+        if scan {
+            tokio::task::block_in_place(|| supervisor.scan())?;
+            scanned = Some(Instant::now());
+        }
+        tokio::task::block_in_place(|| supervisor.dispatch())?;
+    };
+    tracing::info!(running = supervisor.running(), "stopping: finishing what runs");
+    let mut deadline = tokio::time::Instant::now() + grace;
+    let mut cancelled = false;
+    while supervisor.running() > 0 {
+        tokio::select! {
+            Some(end) = ended.recv() => tokio::task::block_in_place(|| supervisor.finished(end))?,
+            _ = tokio::time::sleep_until(deadline) => {
+                if cancelled {
+                    break;
+                }
+                supervisor.cancel();
+                (cancelled, deadline) = (true, tokio::time::Instant::now() + Duration::from_secs(5));
+            }
+            _ = terminate.recv() => deadline = tokio::time::Instant::now(),
+            _ = interrupt.recv() => deadline = tokio::time::Instant::now(),
+        }
+    }
+    Ok(reason)
+}
+
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or(Duration::from_secs(3600))
+}

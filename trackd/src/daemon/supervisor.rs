@@ -1,0 +1,494 @@
+//! The one place that changes jobs: applies [`crate::job`], stores every new state, then acts.
+
+use super::worker::{End, Task, work};
+use super::{Settings, WatchError};
+use crate::engine::Engines;
+use crate::frames::Limits;
+use crate::input::stem;
+use crate::job::{Action, Event, Found, Job, Policy, State, next, recovered};
+use crate::journal::{Entry, Journal};
+use crate::publish::{TEMPORARY, move_into, pretty, publish, published, remove, write_synced};
+use crate::scan::{WORK, claim, inputs, look};
+use schemas::result::ErrorDoc;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc::Sender;
+
+/// An input that looks cut off inside is given this many times the settling time.
+const PATIENCE: u64 = 15;
+/// Longest name of a result, bytes; file names made of it are a little longer.
+const MAX_NAME: usize = 200;
+
+/// Every job that is not over, and what runs.
+pub struct Supervisor {
+    settings: Settings,
+    engines: Arc<dyn Engines>,
+    journal: Journal,
+    policy: Policy,
+    jobs: BTreeMap<u64, Entry>,
+    added: u64,
+    running: BTreeMap<String, Arc<AtomicBool>>,
+    workers: usize,
+    ends: Sender<End>,
+    version: i64,
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+impl Supervisor {
+    /// Opens the journal and takes up what an earlier run left.
+    pub fn new(
+        settings: Settings,
+        engines: Arc<dyn Engines>,
+        workers: usize,
+        ends: Sender<End>,
+    ) -> Result<Self, WatchError> {
+        let journal = Journal::open(&settings.state)?;
+        let ms = |s: f64| (s.max(0.0) * 1000.0) as u64;
+        let config = &settings.config;
+        let policy = Policy {
+            settle: ms(config.settle_s),
+            patience: ms(config.settle_s).saturating_mul(PATIENCE),
+            attempts: config.attempts.max(1),
+            retry: ms(config.retry_s),
+        };
+        // No version the journal can have: requests that were left while nothing ran are looked for first.
+        let version = -1;
+        let (jobs, running) = (BTreeMap::new(), BTreeMap::new());
+        let mut new = Self { settings, engines, journal, policy, jobs, added: 0, running, workers, ends, version };
+        new.recover()?;
+        Ok(new)
+    }
+
+    fn work(&self, id: &str) -> PathBuf {
+        self.settings.inbox.join(WORK).join(id)
+    }
+
+    fn temporary(&self, id: &str) -> PathBuf {
+        self.settings.outbox.join(format!("{TEMPORARY}{id}"))
+    }
+
+    fn done(&self) -> PathBuf {
+        self.settings.outbox.join("done")
+    }
+
+    fn failed(&self) -> PathBuf {
+        self.settings.outbox.join("failed")
+    }
+
+    fn keep(&mut self, entry: Entry) -> u64 {
+        self.added += 1;
+        self.jobs.insert(self.added, entry);
+        self.added
+    }
+
+    /// Brings journal, work folder and outbox together after a stop at any moment.
+    fn recover(&mut self) -> Result<(), WatchError> {
+        let mut known: BTreeMap<OsString, State> = BTreeMap::new();
+        for mut entry in self.journal.all()? {
+            if entry.job.state.over() {
+                known.insert(OsString::from(&entry.id), entry.job.state);
+                if entry.job.state == State::Done {
+                    self.deliver_input(&entry);
+                }
+                if entry.retry {
+                    self.keep(entry);
+                }
+                continue;
+            }
+            let name = OsString::from(&entry.name);
+            let failure = published(&self.failed(), &name, "error.json", &entry.id);
+            let result = published(&self.done(), &name, "result.json", &entry.id);
+            let found = Found {
+                result: result.is_some(),
+                failure: failure.is_some(),
+                in_work: self.work(&entry.id).join(&entry.file).symlink_metadata().is_ok(),
+                in_inbox: self.settings.inbox.join(&entry.file).symlink_metadata().is_ok(),
+            };
+            let before = entry.job.state;
+            entry.job = recovered(entry.job, found);
+            if entry.job.state != before {
+                tracing::info!(job = %entry.id, name = %shown(&entry.name), before = before.as_str(), now = entry.job.state.as_str(), "taken up again");
+                if let Some(folder) = result.or(failure) {
+                    entry.result = self.relative(&folder);
+                }
+                self.journal.store(&entry)?;
+            }
+            known.insert(OsString::from(&entry.id), entry.job.state);
+            match entry.job.state {
+                State::Done => self.deliver_input(&entry),
+                State::Failing => {}
+                _ => drop(remove(&self.temporary(&entry.id))),
+            }
+            if entry.job.state == State::Claimed {
+                // A crash between the moves of an input and its companions leaves companions behind.
+                let stale = claim(&self.settings.inbox, &entry.file, &entry.id);
+                if let Err(e) = stale {
+                    tracing::warn!(job = %entry.id, error = %e, "companions could not be moved");
+                }
+            }
+            if !entry.job.state.over() {
+                self.keep(entry);
+            }
+        }
+        self.adopt(&known)
+    }
+
+    /// Takes up work folders that the journal does not know, as after the loss of the state folder.
+    fn adopt(&mut self, known: &BTreeMap<OsString, State>) -> Result<(), WatchError> {
+        let folder = self.settings.inbox.join(WORK);
+        let list = |path: &Path| fs::read_dir(path).map(|d| d.flatten().map(|e| e.file_name()).collect::<Vec<_>>());
+        for id in list(&folder).unwrap_or_default() {
+            let Some(text) = id.to_str().filter(|_| !known.contains_key(&id)) else { continue };
+            let files = list(&folder.join(&id)).unwrap_or_default();
+            let file = files.iter().find(|f| {
+                let ending = Path::new(f).extension().map(|e| e.to_string_lossy().into_owned());
+                !matches!(ending.as_deref(), Some("txt" | "json"))
+            });
+            let Some(file) = file else {
+                // Empty, or not ours.
+                drop(fs::remove_dir(folder.join(&id)));
+                continue;
+            };
+            let name = self.result_name(&folder.join(&id), file);
+            tracing::warn!(job = text, name = %shown(&name), "the journal does not know this claimed input; taking it up");
+            let job = Job { state: State::Claimed, ..Job::new() };
+            let mut entry = self.journal.add(text, file, &name, job)?;
+            if let Some(result) = published(&self.done(), OsStr::new(&name), "result.json", text) {
+                entry.job.state = State::Done;
+                entry.result = self.relative(&result);
+                self.journal.store(&entry)?;
+                self.deliver_input(&entry);
+            } else {
+                self.keep(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn result_name(&self, place: &Path, file: &OsStr) -> String {
+        let path = place.join(file);
+        let name = stem(&path, path.is_dir()).to_string_lossy().into_owned();
+        let mut end = name.len().min(MAX_NAME);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        name.get(..end).unwrap_or("input").to_owned()
+    }
+
+    fn relative(&self, folder: &Path) -> Option<String> {
+        folder.strip_prefix(&self.settings.outbox).ok().map(|p| p.to_string_lossy().into_owned())
+    }
+
+    /// Whether something in the inbox is not settled yet, so that it must be looked at again soon.
+    pub fn unsettled(&self) -> bool {
+        self.jobs.values().any(|e| e.job.state == State::Seen)
+    }
+
+    /// Jobs that run now.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Asks everything that runs to stop between two frames.
+    pub fn cancel(&self) {
+        for flag in self.running.values() {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks for requests of other processes; `true` when there may be some, and a scan is due.
+    pub fn requested(&mut self) -> Result<bool, WatchError> {
+        let version = self.journal.data_version()?;
+        if version == self.version {
+            return Ok(false);
+        }
+        self.version = version;
+        for stored in self.journal.open_jobs()? {
+            let key = self.jobs.iter().find(|(_, e)| e.id == stored.id).map(|(key, _)| *key);
+            let key = match key {
+                Some(key) => key,
+                None => self.keep(stored.clone()),
+            };
+            if let Some(entry) = self.jobs.get_mut(&key) {
+                entry.given = stored.given;
+                entry.retry = stored.retry;
+            }
+            if stored.retry {
+                self.retry(key)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn retry(&mut self, key: u64) -> Result<(), WatchError> {
+        let Some(entry) = self.jobs.get_mut(&key) else { return Ok(()) };
+        let (job, action) = next(entry.job, Event::RetryAsked, now(), &self.policy);
+        let mut entry = entry.clone();
+        let old = entry.result.clone();
+        entry.job = job;
+        entry.retry = false;
+        if action == Some(Action::TakeBack) {
+            entry.error = None;
+            entry.result = None;
+            if let Err(e) = self.take_back(&entry, old.as_deref()) {
+                tracing::error!(job = %entry.id, error = %e, "the input of the failed job cannot be taken back");
+                entry.job.state = State::Failed;
+                entry.result = old;
+            }
+        }
+        self.journal.answer_retry(&entry)?;
+        if entry.job.state.over() {
+            self.jobs.remove(&key);
+        } else {
+            self.jobs.insert(key, entry);
+        }
+        Ok(())
+    }
+
+    /// Moves everything but `error.json` from the failure's folder back into the work folder.
+    fn take_back(&self, entry: &Entry, result: Option<&str>) -> io::Result<()> {
+        let work = self.work(&entry.id);
+        let noted = result.map(|relative| self.settings.outbox.join(relative)).filter(|f| f.is_dir());
+        let found = noted.or_else(|| published(&self.failed(), OsStr::new(&entry.name), "error.json", &entry.id));
+        let Some(folder) = found else {
+            // After a crash in here everything may be back already.
+            let back = work.join(&entry.file).symlink_metadata().is_ok();
+            return if back { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) };
+        };
+        fs::create_dir_all(&work)?;
+        for item in fs::read_dir(&folder)? {
+            let item = item?;
+            if item.file_name() != "error.json" {
+                move_into(&item.path(), &work)?;
+            }
+        }
+        remove(&folder)
+    }
+
+    /// Looks at everything in the inbox.
+    pub fn scan(&mut self) -> Result<(), WatchError> {
+        let inbox = self.settings.inbox.clone();
+        let avoid = [self.settings.outbox.clone(), self.settings.state.clone()];
+        let names = match inputs(&inbox, &avoid) {
+            Ok(names) => names,
+            Err(e) => {
+                tracing::error!(inbox = %inbox.display(), error = %e, "the inbox cannot be read");
+                return Ok(());
+            }
+        };
+        for name in &names {
+            if !self.jobs.values().any(|e| e.job.state.in_inbox() && &e.file == name) {
+                let id = self.identity(name);
+                let result = self.result_name(&inbox, name);
+                tracing::info!(job = %id, file = %shown(&name.to_string_lossy()), "seen");
+                let entry = self.journal.add(&id, name, &result, Job::new())?;
+                self.keep(entry);
+            }
+        }
+        let keys: Vec<u64> = self.jobs.iter().filter(|(_, e)| e.job.state.in_inbox()).map(|(key, _)| *key).collect();
+        for key in keys {
+            let Some(entry) = self.jobs.get(&key) else { continue };
+            let event = if names.contains(&entry.file) {
+                match look(&inbox, &entry.file, entry.given.is_some()) {
+                    Ok(Some(look)) => Event::Looked(look),
+                    Ok(None) => Event::Vanished,
+                    Err(e) => {
+                        tracing::warn!(job = %entry.id, error = %e, "cannot be looked at");
+                        continue;
+                    }
+                }
+            } else {
+                Event::Vanished
+            };
+            self.apply(key, event)?;
+        }
+        Ok(())
+    }
+
+    /// A new identity: unlike any other, also after the journal was lost.
+    fn identity(&self, name: &OsStr) -> String {
+        let text = format!("{name:?} {:?} {} {}", SystemTime::now(), std::process::id(), self.added);
+        blake3::hash(text.as_bytes()).to_hex().chars().take(12).collect()
+    }
+
+    /// Gives free workers something to do.
+    pub fn dispatch(&mut self) -> Result<(), WatchError> {
+        let time = now();
+        let waits = |e: &Entry| match e.job.state {
+            State::Ready | State::Claimed | State::Failing => true,
+            State::Waiting => e.job.not_before <= time,
+            _ => false,
+        };
+        let keys: Vec<u64> = self.jobs.iter().filter(|(_, e)| waits(e)).map(|(key, _)| *key).collect();
+        for key in keys {
+            if self.running.len() >= self.workers {
+                break;
+            }
+            self.apply(key, Event::WorkerFree)?;
+        }
+        Ok(())
+    }
+
+    /// A worker has ended.
+    pub fn finished(&mut self, end: End) -> Result<(), WatchError> {
+        self.running.remove(&end.id);
+        let Some((key, entry)) = self.jobs.iter_mut().find(|(_, e)| e.id == end.id) else { return Ok(()) };
+        let key = *key;
+        let event = match end.outcome {
+            Ok(folder) => {
+                entry.result = folder.strip_prefix(&self.settings.outbox).ok().map(|p| p.to_string_lossy().into_owned());
+                entry.error = None;
+                Event::Published
+            }
+            Err(failure) => {
+                let mut document = failure.document;
+                document.attempts = entry.job.attempts + 1;
+                tracing::warn!(job = %end.id, name = %shown(&entry.name), code = %document.code, "{}", shown(&document.message));
+                entry.error = Some(document);
+                failure.fault.map_or(Event::Cancelled, Event::Fault)
+            }
+        };
+        self.apply(key, event)
+    }
+
+    /// One step of one job: the new state is stored, then its action is done, which may lead to further steps.
+    fn apply(&mut self, key: u64, event: Event) -> Result<(), WatchError> {
+        let mut event = Some(event);
+        while let Some(current) = event.take() {
+            let Some(entry) = self.jobs.get_mut(&key) else { return Ok(()) };
+            let (job, action) = next(entry.job, current, now(), &self.policy);
+            let changed = (job.state, job.attempts, job.starts) != (entry.job.state, entry.job.attempts, entry.job.starts);
+            entry.job = job;
+            let entry = entry.clone();
+            if changed {
+                self.journal.store(&entry)?;
+                tracing::info!(job = %entry.id, name = %shown(&entry.name), state = job.state.as_str(), "job");
+            }
+            event = match action {
+                Some(Action::Move) => self.move_in(&entry),
+                Some(Action::Run) => {
+                    self.start(&entry);
+                    None
+                }
+                Some(Action::PublishFailure) => self.publish_failure(&entry).map(|folder| {
+                    if let Some(entry) = self.jobs.get_mut(&key) {
+                        entry.result = folder;
+                    }
+                    Event::FailurePublished
+                }),
+                Some(Action::TakeBack) | None => None,
+            };
+            if job.state == State::Done {
+                self.deliver_input(&entry);
+            }
+            if job.state == State::Claimed && matches!(current, Event::Moved) {
+                event = Some(Event::WorkerFree);
+            }
+            if job.state.over() {
+                self.jobs.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn move_in(&self, entry: &Entry) -> Option<Event> {
+        match claim(&self.settings.inbox, &entry.file, &entry.id) {
+            Ok(true) => Some(Event::Moved),
+            Ok(false) => Some(Event::LostRace),
+            Err(e) => {
+                tracing::error!(job = %entry.id, error = %e, "cannot be moved out of the inbox; trying again");
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, entry: &Entry) {
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.running.insert(entry.id.clone(), Arc::clone(&cancel));
+        let task = Task {
+            id: entry.id.clone(),
+            name: entry.name.clone(),
+            path: self.work(&entry.id).join(&entry.file),
+            given: entry.given,
+            outbox: self.settings.outbox.clone(),
+            decoders: self.settings.decoders.clone(),
+            limits: Limits::from(&self.settings.config),
+            overlay: self.settings.config.overlay,
+            cancel,
+        };
+        let (engines, ends) = (Arc::clone(&self.engines), self.ends.clone());
+        tokio::task::spawn_blocking(move || {
+            let end = work(&task, engines.as_ref());
+            // The receiver is gone only when the program ends; the journal then says that the job still runs.
+            drop(ends.blocking_send(end));
+        });
+    }
+
+    /// Publishes `error.json` with the input; `None` when that failed and will be tried again.
+    fn publish_failure(&self, entry: &Entry) -> Option<Option<String>> {
+        let publish_all = || -> io::Result<PathBuf> {
+            let temporary = self.temporary(&entry.id);
+            fs::create_dir_all(&temporary)?;
+            let document = entry.error.clone().unwrap_or_else(|| ErrorDoc {
+                name: entry.name.clone(),
+                job: Some(entry.id.clone()),
+                stage: "track".to_owned(),
+                code: "crashed".to_owned(),
+                message: format!("the program ended {} times while it tracked this input", entry.job.starts),
+                attempts: entry.job.starts,
+                decoder_log: String::new(),
+            });
+            write_synced(&temporary.join("error.json"), &pretty(&document))?;
+            let work = self.work(&entry.id);
+            for item in fs::read_dir(&work).into_iter().flatten() {
+                move_into(&item?.path(), &temporary)?;
+            }
+            let folder = publish(&temporary, &self.failed(), OsStr::new(&entry.name))?;
+            drop(fs::remove_dir(&work));
+            Ok(folder)
+        };
+        match publish_all() {
+            Ok(folder) => Some(self.relative(&folder)),
+            Err(e) => {
+                tracing::error!(job = %entry.id, error = %e, "the failure cannot be published; trying again");
+                None
+            }
+        }
+    }
+
+    /// Moves the input of a finished job beside its result. Tried again at every start until it works.
+    fn deliver_input(&self, entry: &Entry) {
+        let work = self.work(&entry.id);
+        let deliver = || -> io::Result<()> {
+            let items: Vec<_> = match fs::read_dir(&work) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                items => items?.collect::<io::Result<_>>()?,
+            };
+            if let Some(result) = &entry.result {
+                let into = self.settings.outbox.join(result).join("input");
+                fs::create_dir_all(&into)?;
+                for item in items {
+                    move_into(&item.path(), &into)?;
+                }
+            }
+            fs::remove_dir(&work)
+        };
+        if let Err(e) = deliver() {
+            tracing::warn!(job = %entry.id, error = %e, "the input stays in {}", work.display());
+        }
+    }
+}
+
+/// Text from outside, with control characters made visible.
+fn shown(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}

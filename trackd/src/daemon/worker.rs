@@ -1,0 +1,121 @@
+//! One job, on a thread of its own: track, write, publish.
+
+use crate::engine::Engines;
+use crate::frames::Limits;
+use crate::frames::video::Decoders;
+use crate::input::{Input, InputError, Start};
+use crate::job::Fault;
+use crate::publish::{TEMPORARY, publish, remove};
+use crate::run::{JobError, RunOptions, run};
+use schemas::result::ErrorDoc;
+use std::ffi::OsStr;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a worker needs to know.
+pub struct Task {
+    /// The job's identity.
+    pub id: String,
+    /// Name of its results.
+    pub name: String,
+    /// The input in the work folder.
+    pub path: PathBuf,
+    /// A box given by hand.
+    pub given: Option<[f64; 4]>,
+    /// Where results go.
+    pub outbox: PathBuf,
+    /// What decodes videos.
+    pub decoders: Decoders,
+    /// What an input may cost.
+    pub limits: Limits,
+    /// Annotated pictures.
+    pub overlay: bool,
+    /// Set to stop between two frames.
+    pub cancel: Arc<AtomicBool>,
+}
+
+/// How a worker ended.
+pub struct End {
+    /// The job's identity.
+    pub id: String,
+    /// The published folder, or what went wrong.
+    pub outcome: Result<PathBuf, Failure>,
+}
+
+/// What went wrong.
+pub struct Failure {
+    /// What to do about it; `None` = stopped on request.
+    pub fault: Option<Fault>,
+    /// For `error.json`.
+    pub document: ErrorDoc,
+}
+
+/// Does the job; never panics.
+pub fn work(task: &Task, engines: &dyn Engines) -> End {
+    let outcome = catch_unwind(AssertUnwindSafe(|| track(task, engines))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        Err(JobError::Crashed(text.unwrap_or("no message").to_owned()))
+    });
+    End { id: task.id.clone(), outcome: outcome.map_err(|e| failure(task, &e)) }
+}
+
+fn track(task: &Task, engines: &dyn Engines) -> Result<PathBuf, JobError> {
+    let temporary = task.outbox.join(format!("{TEMPORARY}{}", task.id));
+    let output = JobError::output;
+    remove(&temporary).map_err(output(&temporary))?;
+    fs::create_dir(&temporary).map_err(output(&temporary))?;
+    let made = fill(task, engines, &temporary);
+    if made.is_err() {
+        // What is left is removed before the next attempt too.
+        drop(remove(&temporary));
+    }
+    made?;
+    let done = task.outbox.join("done");
+    publish(&temporary, &done, OsStr::new(&task.name)).map_err(output(&done))
+}
+
+fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<(), JobError> {
+    let mut input = Input::open(&task.path)?;
+    input.name.clone_from(&task.name);
+    let start = match task.given {
+        Some(rect) => Some(Start::new(0, rect, "trackd init")?),
+        None => input.start()?,
+    };
+    let start = match start {
+        Some(start) => start,
+        None => {
+            // Says what is wrong with the file, if anything is, rather than that the box is missing.
+            crate::frames::Frames::open(&input, &task.decoders, &task.limits)?;
+            return Err(InputError::NoBox { path: task.path.clone(), name: task.name.clone() }.into());
+        }
+    };
+    let options = RunOptions {
+        decoders: task.decoders.clone(),
+        limits: task.limits,
+        overlay: task.overlay,
+        job: Some(task.id.clone()),
+    };
+    run(&input, &start, engines, &options, temporary, &task.cancel, &|_, _| {}).map(|_| ())
+}
+
+fn failure(task: &Task, e: &JobError) -> Failure {
+    let fault = match e {
+        JobError::Cancelled if task.cancel.load(Ordering::Relaxed) => None,
+        e if e.disk_full() => Some(Fault::DiskFull),
+        e if e.passing() => Some(Fault::Passing),
+        _ => Some(Fault::Permanent),
+    };
+    let document = ErrorDoc {
+        name: task.name.clone(),
+        job: Some(task.id.clone()),
+        stage: e.stage().to_owned(),
+        code: e.code().to_owned(),
+        message: e.to_string(),
+        attempts: 0,
+        decoder_log: e.decoder_log().to_owned(),
+    };
+    Failure { fault, document }
+}

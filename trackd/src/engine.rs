@@ -1,0 +1,153 @@
+//! The seam between this program and the network: what a tracker must do, and the trackers of a loaded model.
+
+use shards::image::Rgb;
+use siamrpn::device::{DeviceError, device};
+use siamrpn::model::{Model, ModelError};
+use siamrpn::tracker::{Output, TrackError, Tracker};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Follows one target through a video.
+pub trait TrackEngine: Send {
+    /// Starts on the target in `rect` (`[x, y, w, h]`, px, origin at the left/top edge of pixel 0), forgetting any other.
+    ///
+    /// # Errors
+    /// [`TrackError`] when the box does not fit the frame or the network cannot run.
+    fn init(&mut self, frame: &Rgb, rect: [f64; 4]) -> Result<(), TrackError>;
+
+    /// Finds the target in the next frame.
+    ///
+    /// # Errors
+    /// [`TrackError`] when there is no target yet or the network cannot run.
+    fn update(&mut self, frame: &Rgb) -> Result<Output, TrackError>;
+}
+
+impl TrackEngine for Tracker {
+    fn init(&mut self, frame: &Rgb, rect: [f64; 4]) -> Result<(), TrackError> {
+        Tracker::init(self, frame, rect)
+    }
+
+    fn update(&mut self, frame: &Rgb) -> Result<Output, TrackError> {
+        Tracker::update(self, frame)
+    }
+}
+
+/// What made a result, for its provenance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// Hash of the model file.
+    pub model_blake3: String,
+    /// Hash of the model's configuration.
+    pub config_hash: String,
+    /// Engine and device.
+    pub engine: String,
+}
+
+/// Makes trackers, one per video; shared by all workers.
+pub trait Engines: Send + Sync {
+    /// A tracker without a target.
+    fn start(&self) -> Box<dyn TrackEngine>;
+
+    /// What the trackers are made of.
+    fn about(&self) -> &About;
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No such device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// No such model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A folder instead of a file.
+    #[error("model {path} is a folder: name the .safetensors file in it", path = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// The trackers of a model file.
+#[derive(Debug)]
+pub struct ModelEngines {
+    model: Arc<Model>,
+    about: About,
+}
+
+impl ModelEngines {
+    /// Loads a model onto a device (`cpu`, `cuda:0`).
+    ///
+    /// # Errors
+    /// [`EngineError`] when the device is not there or the file is no model.
+    pub fn load(path: &Path, device_name: &str) -> Result<Self, EngineError> {
+        if path.is_dir() {
+            return Err(EngineError::Folder { path: path.to_owned() });
+        }
+        let model = Model::load(path, &device(device_name)?)?;
+        let config = serde_json::json!(model.config).to_string();
+        let about = About {
+            model_blake3: model.blake3.clone(),
+            config_hash: blake3::hash(config.as_bytes()).to_hex().to_string(),
+            engine: format!("burn {device_name}"),
+        };
+        Ok(Self { model: Arc::new(model), about })
+    }
+}
+
+impl Engines for ModelEngines {
+    fn start(&self) -> Box<dyn TrackEngine> {
+        Box::new(Tracker::new(Arc::clone(&self.model)))
+    }
+
+    fn about(&self) -> &About {
+        &self.about
+    }
+}
+
+/// Trackers for tests that need no network.
+#[cfg(test)]
+pub mod fake {
+    use super::*;
+
+    /// Stays where it was started and loses the target on frames whose left top pixel is dark.
+    #[derive(Debug, Default)]
+    pub struct Still(Option<[f64; 4]>);
+
+    impl TrackEngine for Still {
+        fn init(&mut self, frame: &Rgb, rect: [f64; 4]) -> Result<(), TrackError> {
+            if rect[0] >= frame.width as f64 {
+                return Err(TrackError::Box { rect, width: frame.width, height: frame.height });
+            }
+            self.0 = Some(rect);
+            Ok(())
+        }
+
+        fn update(&mut self, frame: &Rgb) -> Result<Output, TrackError> {
+            let rect = self.0.ok_or(TrackError::NoTarget)?;
+            let lost = frame.pixel(0, 0)[0] < 50;
+            Ok(Output { rect, score: if lost { 0.1 } else { 0.75 }, lost })
+        }
+    }
+
+    /// Makes [`Still`] trackers.
+    pub struct Stills(About);
+
+    impl Stills {
+        /// Trackers of no model.
+        pub fn new() -> Self {
+            Self(About { model_blake3: "00".into(), config_hash: "01".into(), engine: "still".into() })
+        }
+    }
+
+    impl Engines for Stills {
+        fn start(&self) -> Box<dyn TrackEngine> {
+            Box::new(Still::default())
+        }
+
+        fn about(&self) -> &About {
+            &self.0
+        }
+    }
+}

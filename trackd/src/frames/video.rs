@@ -1,0 +1,277 @@
+//! Frames of a video file, decoded by a child process.
+
+use super::child::{May, Running, limit};
+use super::ppm::{PpmError, read_frame};
+use super::{FrameError, Limits};
+use shards::image::Rgb;
+use std::ffi::{OsStr, OsString};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+/// First argument of the child that decodes: the program starts itself with it.
+pub const CHILD_ARGUMENT: &str = "decode-h264";
+/// Second argument of a child that only counts frames.
+pub const PROBE_ARGUMENT: &str = "--probe";
+/// Frames decoded ahead.
+const AHEAD: usize = 4;
+/// Longest time to read a file's index.
+const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+/// Containers ffmpeg may open.
+const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,ogg,mjpeg,h264,hevc,ivf";
+
+/// What decodes videos on this machine.
+#[derive(Debug, Clone)]
+pub struct Decoders {
+    /// ffmpeg, if it is installed and wanted.
+    pub ffmpeg: Option<PathBuf>,
+    /// This program, which is also its own H.264 decoder.
+    pub own: PathBuf,
+}
+
+/// Which decoder to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Choice {
+    /// ffmpeg where it is installed, otherwise the built-in one.
+    #[default]
+    Auto,
+    /// ffmpeg.
+    Ffmpeg,
+    /// The built-in one: H.264 in mp4.
+    Builtin,
+}
+
+impl Decoders {
+    /// Looks around. The built-in decoder is the running program itself.
+    ///
+    /// # Errors
+    /// [`FrameError::NoDecoder`] when ffmpeg is asked for and not on the `PATH`, or this program cannot find itself.
+    pub fn detect(choice: Choice) -> Result<Self, FrameError> {
+        let own = std::env::current_exe().map_err(|e| FrameError::NoDecoder(format!("this program's file: {e}")))?;
+        let ffmpeg = match choice {
+            Choice::Builtin => None,
+            Choice::Auto => on_path("ffmpeg"),
+            Choice::Ffmpeg => Some(on_path("ffmpeg").ok_or_else(|| {
+                FrameError::NoDecoder("ffmpeg is not on the PATH: install it, or use --decoder builtin".to_owned())
+            })?),
+        };
+        Ok(Self { ffmpeg, own })
+    }
+
+    /// Name of the decoder that will be used.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if self.ffmpeg.is_some() { "ffmpeg" } else { "openh264" }
+    }
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|file| {
+        use std::os::unix::fs::PermissionsExt;
+        file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    })
+}
+
+/// Arguments of ffmpeg that decode `file` to PPM on its standard output.
+fn ffmpeg_arguments(file: &Path, max_pixels: u64) -> Vec<OsString> {
+    let pixels = max_pixels.to_string();
+    let mut input = OsString::from("file:");
+    input.push(file);
+    let before = ["-nostdin", "-v", "error", "-format_whitelist", FORMATS, "-protocol_whitelist", "file,pipe"];
+    let after = "-map 0:v:0 -an -sn -dn -fps_mode passthrough -f image2pipe -pix_fmt rgb24 -c:v ppm -";
+    let mut arguments: Vec<OsString> = before.map(OsString::from).into();
+    arguments.extend(["-max_pixels", &pixels, "-threads", "2", "-i"].map(OsString::from));
+    arguments.push(input);
+    arguments.extend(after.split(' ').map(OsString::from));
+    arguments
+}
+
+/// A video that is being decoded.
+#[derive(Debug)]
+pub struct Video {
+    path: PathBuf,
+    frames: Receiver<Result<Rgb, PpmError>>,
+    child: Running,
+    stall: Duration,
+    done: bool,
+}
+
+impl Video {
+    /// Starts decoding. The decoder is killed when the thread that calls this ends.
+    ///
+    /// # Errors
+    /// [`FrameError::NoDecoder`] when the child cannot be started.
+    pub fn open(path: &Path, decoders: &Decoders, limits: &Limits) -> Result<Self, FrameError> {
+        let mut command = match &decoders.ffmpeg {
+            Some(ffmpeg) => {
+                let mut command = Command::new(ffmpeg);
+                command.args(ffmpeg_arguments(path, limits.max_pixels));
+                command
+            }
+            None => {
+                let mut command = Command::new(&decoders.own);
+                command.arg(CHILD_ARGUMENT).arg(path);
+                command
+            }
+        };
+        let mut child = start(&mut command)?;
+        let stdout = child.child().stdout.take();
+        let (send, frames) = sync_channel(AHEAD);
+        let max_pixels = limits.max_pixels;
+        std::thread::spawn(move || {
+            let Some(stdout) = stdout else { return };
+            let mut stream = BufReader::with_capacity(1 << 20, stdout);
+            loop {
+                let frame = match read_frame(&mut stream, max_pixels) {
+                    Ok(Some(frame)) => Ok(frame),
+                    Ok(None) => return,
+                    Err(e) => Err(e),
+                };
+                let last = frame.is_err();
+                // The receiver is gone when nobody wants more frames.
+                if send.send(frame).is_err() || last {
+                    return;
+                }
+            }
+        });
+        Ok(Self { path: path.to_owned(), frames, child, stall: limits.stall, done: false })
+    }
+
+    /// The decoder's last messages.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.child.log.text()
+    }
+
+    /// The next frame, `None` after the last. `count` frames were read before.
+    ///
+    /// # Errors
+    /// [`FrameError`] when the decoder stalls, breaks, or ends without any frame.
+    pub fn next(&mut self, count: u64) -> Result<Option<Rgb>, FrameError> {
+        if self.done {
+            return Ok(None);
+        }
+        match self.frames.recv_timeout(self.stall) {
+            Ok(Ok(frame)) => Ok(Some(frame)),
+            Ok(Err(PpmError::TooLarge { width, height, max_pixels })) => {
+                self.done = true;
+                Err(FrameError::TooLarge { path: self.path.clone(), width, height, max_pixels })
+            }
+            Ok(Err(e)) => {
+                self.done = true;
+                self.child.kill();
+                Err(self.broken(e.to_string()))
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.done = true;
+                self.child.kill();
+                Err(FrameError::Stalled { path: self.path.clone(), frame: count, seconds: self.stall.as_secs_f64() })
+            }
+            Err(RecvTimeoutError::Disconnected) => self.end(count),
+        }
+    }
+
+    fn end(&mut self, count: u64) -> Result<Option<Rgb>, FrameError> {
+        self.done = true;
+        let status = self.child.wait().map_err(|source| FrameError::Io { path: self.path.clone(), source })?;
+        if count == 0 || !status.success() {
+            let said = self.child.log.last().unwrap_or_else(|| format!("the decoder ended with {status}"));
+            return Err(self.broken(said));
+        }
+        Ok(None)
+    }
+
+    fn broken(&self, reason: String) -> FrameError {
+        FrameError::Decode { path: self.path.clone(), reason, log: self.log() }
+    }
+}
+
+/// Number of frames an mp4's index states, read by a child; `None` when it has no readable index.
+///
+/// # Errors
+/// [`FrameError`] when the child cannot be started.
+pub fn stated_frames(path: &Path, decoders: &Decoders) -> Result<Option<u64>, FrameError> {
+    let mut command = Command::new(&decoders.own);
+    command.args([OsStr::new(CHILD_ARGUMENT), OsStr::new(PROBE_ARGUMENT), path.as_os_str()]);
+    let mut child = start(&mut command)?;
+    let stdout = child.child().stdout.take();
+    let (send, answer) = sync_channel(1);
+    std::thread::spawn(move || {
+        let text = stdout.and_then(|s| std::io::read_to_string(std::io::Read::take(s, 100)).ok());
+        // Nobody listens any more once the patience has run out.
+        drop(send.send(text));
+    });
+    let text = answer.recv_timeout(PROBE_PATIENCE).ok().flatten();
+    Ok(text.and_then(|t| t.trim().parse().ok()))
+}
+
+fn start(command: &mut Command) -> Result<Running, FrameError> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    limit(command, May::Read);
+    let child = command.spawn().map_err(|e| {
+        FrameError::NoDecoder(format!("{} cannot be started: {e}", command.get_program().to_string_lossy()))
+    })?;
+    Ok(Running::new(child))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A decoder that is a shell script; its `$1` is not looked at.
+    fn script(folder: &Path, text: &str) -> Decoders {
+        let path = folder.join("decoder.sh");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Decoders { ffmpeg: None, own: path }
+    }
+
+    fn limits(stall: f64) -> Limits {
+        Limits { stall: Duration::from_secs_f64(stall), ..Limits::default() }
+    }
+
+    #[test]
+    fn frames_arrive_and_the_end_is_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let decoders = script(folder.path(), "printf 'P6\\n1 1\\n255\\nabcP6\\n1 1\\n255\\ndef'");
+        let mut video = Video::open(Path::new("x"), &decoders, &limits(20.0)).unwrap();
+        assert_eq!(video.next(0).unwrap().unwrap().data, b"abc");
+        assert_eq!(video.next(1).unwrap().unwrap().data, b"def");
+        assert!(video.next(2).unwrap().is_none());
+        assert!(video.next(2).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_failing_decoder_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let decoders = script(folder.path(), "echo 'moov atom not found' >&2; exit 1");
+        let mut video = Video::open(Path::new("clip.mp4"), &decoders, &limits(20.0)).unwrap();
+        let e = video.next(0).unwrap_err().to_string();
+        assert!(e.contains("clip.mp4") && e.contains("moov atom not found"), "{e}");
+    }
+
+    #[test]
+    fn a_stuck_decoder_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let decoders = script(folder.path(), "printf 'P6\\n1 1\\n255\\nabc'; sleep 100");
+        let mut video = Video::open(Path::new("clip.mp4"), &decoders, &limits(0.5)).unwrap();
+        assert!(video.next(0).unwrap().is_some());
+        assert!(matches!(video.next(1), Err(FrameError::Stalled { frame: 1, .. })));
+    }
+
+    #[test]
+    fn ffmpeg_gets_no_network_and_no_surprises() {
+        let arguments = ffmpeg_arguments(Path::new("-odd name.mp4"), 100);
+        let line: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
+        assert_eq!(
+            line.join(" "),
+            format!(
+                "-nostdin -v error -format_whitelist {FORMATS} -protocol_whitelist file,pipe -max_pixels 100 -threads 2 \
+                 -i file:-odd name.mp4 -map 0:v:0 -an -sn -dn -fps_mode passthrough -f image2pipe -pix_fmt rgb24 -c:v ppm -"
+            )
+        );
+    }
+}

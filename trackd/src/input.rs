@@ -1,0 +1,367 @@
+//! What can be tracked, and where the box to track comes from.
+//!
+//! An input is a video file, a folder of frames, or an annotated sequence. Its initial box is looked for in this
+//! order, `NAME` being the file's name without its ending, or the folder's name:
+//!
+//! | input | places |
+//! |---|---|
+//! | folder | `init.json` in it, ground truth in it (VOT, OTB, GOT-10k), `NAME.init.json` and `NAME.txt` beside it |
+//! | file | `NAME.init.json`, `NAME.txt` beside it |
+//!
+//! A `NAME.txt` or ground truth with a line per frame is also what the result is compared with.
+
+use crate::frames::{FrameError, folder};
+use schemas::result::InitDoc;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use vot::Region;
+use vot::region::siamrpn_init_box;
+use vot::sequence::{detect_layout, list_sequences, read_sequence};
+
+/// Why an input or its initial box cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// There is no such file or folder, or it cannot be looked at.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Neither a file nor a folder.
+    #[error("{path} is neither a regular file nor a folder", path = path.display())]
+    Kind {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// Several sequences.
+    #[error("{path} is a data set of several sequences: name one of them, or use `trackd eval`", path = path.display())]
+    DataSet {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder's images cannot be listed.
+    #[error(transparent)]
+    Frames(#[from] FrameError),
+    /// Ground truth or box file that cannot be read.
+    #[error("failed to {0}")]
+    Vot(#[from] vot::Error),
+    /// An `init.json` that does not parse.
+    #[error("{path} is not an init.json ({reason}); write {{\"targets\":[{{\"id\":\"1\",\"frame\":0,\"region\":[x,y,w,h]}}]}}", path = path.display())]
+    InitDoc {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No box can be made of it.
+    #[error("initial box {rect:?} from {origin}: it must be finite and larger than zero in both directions")]
+    Box {
+        /// `[x, y, w, h]`.
+        rect: [f64; 4],
+        /// Where it comes from.
+        origin: String,
+    },
+    /// No box anywhere.
+    #[error(
+        "no initial box for {path}: give --init X,Y,W,H, or put it into {name}.txt (a line x,y,w,h) or \
+         {name}.init.json beside it",
+        path = path.display()
+    )]
+    NoBox {
+        /// The input.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Where frames come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A file for a decoder.
+    Video,
+    /// Image files in order.
+    Files(Vec<PathBuf>),
+}
+
+/// Something to track.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Name for results.
+    pub name: String,
+    /// Where frames come from.
+    pub source: Source,
+    /// The folder's own ground truth and the file it was read from.
+    annotated: Option<(PathBuf, Vec<Region>)>,
+    /// What was put right while reading.
+    pub warnings: Vec<String>,
+}
+
+/// Where to start tracking.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// Frame, from 0.
+    pub frame: u32,
+    /// `[x, y, w, h]` in pixels, origin at the left/top edge of pixel 0.
+    pub rect: [f64; 4],
+    /// Where the box comes from, for example `clip.txt`.
+    pub origin: String,
+}
+
+impl Start {
+    /// A checked start.
+    ///
+    /// # Errors
+    /// [`InputError::Box`] when a number is not finite or a side is not positive.
+    pub fn new(frame: u32, rect: [f64; 4], origin: impl Into<String>) -> Result<Self, InputError> {
+        let origin = origin.into();
+        let [_, _, w, h] = rect;
+        if rect.iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0 {
+            Ok(Self { frame, rect, origin })
+        } else {
+            Err(InputError::Box { rect, origin })
+        }
+    }
+}
+
+/// What an input is called: the file's name without its ending, the folder's name.
+#[must_use]
+pub fn stem(path: &Path, folder: bool) -> OsString {
+    let name = if folder { path.file_name() } else { path.file_stem() };
+    name.unwrap_or_else(|| OsStr::new("input")).to_owned()
+}
+
+/// The files that may lie beside an input of this stem and belong to it, best first.
+#[must_use]
+pub fn sidecars(stem: &OsStr) -> [OsString; 2] {
+    [".init.json", ".txt"].map(|ending| {
+        let mut name = stem.to_owned();
+        name.push(ending);
+        name
+    })
+}
+
+impl Input {
+    /// Looks at a file or folder; no frame is opened.
+    ///
+    /// # Errors
+    /// [`InputError`] when it does not exist, is something else, or its annotation is damaged.
+    pub fn open(path: &Path) -> Result<Self, InputError> {
+        let io = |source| InputError::Io { path: path.to_owned(), source };
+        let metadata = std::fs::metadata(path).map_err(io)?;
+        if metadata.is_file() {
+            let name = stem(path, false).to_string_lossy().into_owned();
+            let (source, annotated) = (Source::Video, None);
+            return Ok(Self { path: path.to_owned(), name, source, annotated, warnings: Vec::new() });
+        }
+        if !metadata.is_dir() {
+            return Err(InputError::Kind { path: path.to_owned() });
+        }
+        let full = std::fs::canonicalize(path).map_err(io)?;
+        let name = stem(&full, true).to_string_lossy().into_owned();
+        match detect_layout(path) {
+            Ok(layout) => {
+                if list_sequences(path, layout)? != [path] {
+                    return Err(InputError::DataSet { path: path.to_owned() });
+                }
+                let sequence = read_sequence(path, layout)?;
+                let file = truth_file(path);
+                let (source, annotated) = (Source::Files(sequence.frames), Some((file, sequence.groundtruth)));
+                Ok(Self { path: path.to_owned(), name, source, annotated, warnings: sequence.warnings })
+            }
+            Err(vot::Error::UnknownLayout { .. }) => {
+                let mut files = folder::images(path)?;
+                let nested = ["color", "img"].map(|n| path.join(n)).into_iter().find(|p| p.is_dir());
+                if let (true, Some(nested)) = (files.is_empty(), nested) {
+                    files = folder::images(&nested)?;
+                }
+                let source = Source::Files(files);
+                Ok(Self { path: path.to_owned(), name, source, annotated: None, warnings: Vec::new() })
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn beside(&self) -> [PathBuf; 2] {
+        let folder = matches!(self.source, Source::Files(_));
+        let place = self.path.parent().unwrap_or(Path::new(""));
+        sidecars(&stem(&self.path, folder)).map(|name| place.join(name))
+    }
+
+    /// The box to start with; `None` when there is none anywhere.
+    ///
+    /// # Errors
+    /// [`InputError`] when a file that should hold the box is damaged or its box cannot be used.
+    pub fn start(&self) -> Result<Option<Start>, InputError> {
+        let [init, text] = self.beside();
+        if matches!(self.source, Source::Files(_)) {
+            let inside = self.path.join("init.json");
+            if inside.is_file() {
+                return read_init(&inside).map(Some);
+            }
+            if let Some((file, regions)) = &self.annotated {
+                return match regions.first().and_then(siamrpn_init_box) {
+                    Some(r) => Start::new(0, [r.x, r.y, r.width, r.height], file_name(file)).map(Some),
+                    // Reads the line again for a message that names it.
+                    None => read_line(file).map(Some),
+                };
+            }
+        }
+        if init.is_file() {
+            return read_init(&init).map(Some);
+        }
+        if text.is_file() { read_line(&text).map(Some) } else { Ok(None) }
+    }
+
+    /// An annotated sequence that has been read already.
+    #[must_use]
+    pub fn of_sequence(sequence: &vot::Sequence) -> Self {
+        Self {
+            path: sequence.root.clone(),
+            name: sequence.name.clone(),
+            source: Source::Files(sequence.frames.clone()),
+            annotated: Some((truth_file(&sequence.root), sequence.groundtruth.clone())),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Every annotated line there is, from the input's own annotation or the `.txt` beside it; empty without either.
+    ///
+    /// # Errors
+    /// [`InputError::Vot`] when the file is damaged.
+    pub fn groundtruth_lines(&self) -> Result<Vec<Region>, InputError> {
+        if let Some((_, regions)) = &self.annotated {
+            return Ok(regions.clone());
+        }
+        let [_, text] = self.beside();
+        if text.is_file() { Ok(vot::region::read_regions(&text)?) } else { Ok(Vec::new()) }
+    }
+
+    /// Ground truth for a video of `frames` frames: one region per frame, from its own annotation or the `.txt`
+    /// beside it. A file with fewer annotated frames than two, or another number of lines, is no ground truth.
+    ///
+    /// # Errors
+    /// [`InputError::Vot`] when the file is damaged.
+    pub fn groundtruth(&self, frames: u64) -> Result<Option<Vec<Region>>, InputError> {
+        let regions = self.groundtruth_lines()?;
+        let shapes = regions.iter().filter(|r| r.is_shape()).count();
+        Ok((regions.len() as u64 == frames && shapes >= 2).then_some(regions))
+    }
+}
+
+/// The file a folder's annotation was read from, for messages.
+fn truth_file(folder: &Path) -> PathBuf {
+    ["groundtruth.txt", "groundtruth_rect.txt"]
+        .map(|n| folder.join(n))
+        .into_iter()
+        .find(|p| p.is_file())
+        .unwrap_or_else(|| folder.join("groundtruth.txt"))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn read_line(path: &Path) -> Result<Start, InputError> {
+    let r = vot::region::read_init_box(path)?;
+    Start::new(0, [r.x, r.y, r.width, r.height], file_name(path))
+}
+
+fn read_init(path: &Path) -> Result<Start, InputError> {
+    let bad = |reason: String| InputError::InitDoc { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
+    let doc: InitDoc = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+    match doc.targets.as_slice() {
+        [target] => Start::new(target.frame, target.region, file_name(path)),
+        [] => Err(bad("it names no target".to_owned())),
+        more => Err(bad(format!("it names {} targets, this program tracks one per video", more.len()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_videos_box_lies_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let clip = write(root, "clip.one.mp4", "x");
+        let input = Input::open(&clip).unwrap();
+        assert_eq!((input.name.as_str(), &input.source), ("clip.one", &Source::Video));
+        assert_eq!(input.start().unwrap(), None);
+        write(root, "clip.one.txt", "1,2,3,4\n2,2,3,4\n0\n");
+        assert_eq!(input.start().unwrap(), Some(Start::new(0, [1.0, 2.0, 3.0, 4.0], "clip.one.txt").unwrap()));
+        assert_eq!(input.groundtruth(3).unwrap().unwrap().len(), 3);
+        assert_eq!(input.groundtruth(4).unwrap(), None);
+        write(root, "clip.one.init.json", r#"{"targets":[{"frame":3,"region":[5,6,7,8]}]}"#);
+        assert_eq!(input.start().unwrap(), Some(Start::new(3, [5.0, 6.0, 7.0, 8.0], "clip.one.init.json").unwrap()));
+    }
+
+    #[test]
+    fn a_single_line_is_a_box_and_no_ground_truth() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = write(folder.path(), "clip.mp4", "x");
+        write(folder.path(), "clip.txt", "1,2,3,4\n");
+        let input = Input::open(&clip).unwrap();
+        assert!(input.start().unwrap().is_some());
+        assert_eq!(input.groundtruth(1).unwrap(), None);
+    }
+
+    #[test]
+    fn a_sequence_brings_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for i in 1..=3 {
+            write(root, &format!("bag/color/{i:08}.jpg"), "x");
+        }
+        write(root, "bag/groundtruth.txt", "10,10,30,10,30,30,10,30\n10,10,20,20\n10,10,20,20\n");
+        let input = Input::open(&root.join("bag")).unwrap();
+        assert_eq!(input.name, "bag");
+        assert!(matches!(&input.source, Source::Files(files) if files.len() == 3));
+        let start = input.start().unwrap().unwrap();
+        assert_eq!((start.rect, start.origin.as_str()), ([10.0, 10.0, 21.0, 21.0], "groundtruth.txt"));
+        assert!(input.groundtruth(3).unwrap().is_some());
+        write(root, "bag/init.json", r#"{"targets":[{"id":"1","frame":0,"region":[1,1,2,2]}]}"#);
+        assert_eq!(input.start().unwrap().unwrap().origin, "init.json");
+        write(root, "list.txt", "bag\n");
+        assert!(matches!(Input::open(root), Err(InputError::DataSet { .. })));
+    }
+
+    #[test]
+    fn boxes_that_cannot_be_used_say_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let input = Input::open(&write(root, "clip.mp4", "x")).unwrap();
+        for (text, why) in [("nan,1,2,3", "NaN"), ("1,1,0,3", "no area"), ("hello", "clip.txt:1"), ("", "clip.txt:1")] {
+            write(root, "clip.txt", text);
+            let e = input.start().unwrap_err().to_string();
+            assert!(e.contains(why) && e.contains("clip.txt"), "{text}: {e}");
+        }
+        for (text, why) in [
+            ("{}", "targets"),
+            (r#"{"targets":[]}"#, "no target"),
+            (r#"{"targets":[{"region":[1,2,0,4]}]}"#, "larger than zero"),
+            (r#"{"targets":[{"region":[1,2,3,4]},{"region":[1,2,3,4]}]}"#, "2 targets"),
+            (r#"{"targets":[{"region":[1,2,3,4],"colour":1}]}"#, "colour"),
+        ] {
+            write(root, "clip.init.json", text);
+            let e = input.start().unwrap_err().to_string();
+            assert!(e.contains(why) && e.contains("clip.init.json"), "{text}: {e}");
+        }
+        let e = Input::open(&root.join("none.mp4")).unwrap_err().to_string();
+        assert!(e.contains("none.mp4"), "{e}");
+    }
+}

@@ -1,0 +1,413 @@
+//! Tracks one input from its first to its last frame and writes everything known about it into a folder.
+//!
+//! ```text
+//! NAME_001.txt               VOT text: 1 on the initial frame, a box per later frame, 0 before
+//! NAME_001_confidence.value  score per frame, blank where there is none
+//! NAME_001_time.value        seconds of the tracker per frame
+//! NAME_001_lost.value        1 where the target is reported lost
+//! result.json, result.arrow  the same with provenance, and as a table
+//! eval.json                  VOT measures, where there is ground truth for every frame
+//! overlay.mp4 or overlay/    annotated video or frames, on request
+//! ```
+
+mod overlay;
+mod table;
+
+use crate::engine::{Engines, TrackEngine};
+use crate::evaluate::supervised;
+use crate::frames::video::Decoders;
+use crate::frames::{FrameError, Frames, Limits};
+use crate::input::{Input, InputError, Source, Start};
+use overlay::Overlay;
+use schemas::format::writer_stamp;
+use schemas::result::{Provenance, ResultDoc};
+use shards::image::Rgb;
+use siamrpn::tracker::{Output, TrackError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use vot::protocol::Trajectory;
+use vot::region::INITIALIZATION;
+use vot::{Dialect, Rect, Region};
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The input or its box.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The frames.
+    #[error(transparent)]
+    Frames(#[from] FrameError),
+    /// The video is shorter than the frame to start on.
+    #[error("{path} has {frames} frames, the initial box is for frame {wanted} (counted from 0)", path = path.display())]
+    TooShort {
+        /// The input.
+        path: PathBuf,
+        /// Its frames.
+        frames: u64,
+        /// The frame to start on.
+        wanted: u32,
+    },
+    /// The initial box does not fit.
+    #[error("{origin}: {source}")]
+    Init {
+        /// Where the box comes from.
+        origin: String,
+        /// What is wrong.
+        source: TrackError,
+    },
+    /// The tracker gave up.
+    #[error("frame {frame}: {source}")]
+    Track {
+        /// The frame, from 0.
+        frame: u64,
+        /// What is wrong.
+        source: TrackError,
+    },
+    /// A result cannot be written.
+    #[error("{path} cannot be written: {source}", path = path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The evaluation failed.
+    #[error("evaluation: {0}")]
+    Evaluate(String),
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Cancelled,
+    /// The worker crashed.
+    #[error("the worker crashed: {0}")]
+    Crashed(String),
+}
+
+impl JobError {
+    /// Wraps a write error with its path.
+    pub(crate) fn output(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Output { path: path.clone(), source }
+    }
+
+    /// Where it failed: `probe`, `decode`, `init`, `track` or `publish`.
+    #[must_use]
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::Input(InputError::Io { .. } | InputError::Kind { .. } | InputError::DataSet { .. }) => "probe",
+            Self::Input(_) | Self::Init { .. } | Self::TooShort { .. } => "init",
+            Self::Frames(FrameError::NotVideo { .. } | FrameError::Empty { .. } | FrameError::NeedsFfmpeg { .. }) => {
+                "probe"
+            }
+            Self::Frames(_) => "decode",
+            Self::Output { .. } => "publish",
+            Self::Track { .. } | Self::Evaluate(_) | Self::Cancelled | Self::Crashed(_) => "track",
+        }
+    }
+
+    /// Short machine-readable reason.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Input(e) => match e {
+                InputError::Io { .. } => "unreadable-input",
+                InputError::Kind { .. } => "not-a-file",
+                InputError::DataSet { .. } => "several-sequences",
+                InputError::NoBox { .. } => "no-box",
+                InputError::Frames(_) => "unreadable-input",
+                InputError::Vot(vot::Error::InitBox { .. }) | InputError::Box { .. } => "bad-box",
+                InputError::Vot(_) => "bad-annotation",
+                InputError::InitDoc { .. } => "bad-init-json",
+            },
+            Self::Frames(e) => match e {
+                FrameError::Io { .. } => "unreadable-input",
+                FrameError::Image { .. } => "damaged-image",
+                FrameError::NotVideo { .. } => "not-a-video",
+                FrameError::Empty { .. } => "empty-video",
+                FrameError::NoDecoder(_) => "no-decoder",
+                FrameError::NeedsFfmpeg { .. } => "needs-ffmpeg",
+                FrameError::Decode { .. } => "undecodable-video",
+                FrameError::Stalled { .. } => "decoder-stalled",
+                FrameError::Truncated { .. } => "truncated-video",
+                FrameError::TooLarge { .. } => "frame-too-large",
+                FrameError::TooMany { .. } => "too-many-frames",
+                FrameError::Size { .. } => "mixed-frame-sizes",
+            },
+            Self::TooShort { .. } => "video-too-short",
+            Self::Init { .. } => "bad-box",
+            Self::Track { .. } => "tracker",
+            Self::Output { source, .. } if is_full(source) => "disk-full",
+            Self::Output { .. } => "unwritable-output",
+            Self::Evaluate(_) => "evaluation",
+            Self::Cancelled => "cancelled",
+            Self::Crashed(_) => "crashed",
+        }
+    }
+
+    /// Whether the same job may succeed when it is tried again.
+    #[must_use]
+    pub fn passing(&self) -> bool {
+        let io = |e: &io::Error| e.kind() != io::ErrorKind::NotFound && e.kind() != io::ErrorKind::PermissionDenied;
+        match self {
+            Self::Input(InputError::Io { source, .. }) | Self::Frames(FrameError::Io { source, .. }) => io(source),
+            Self::Frames(FrameError::Stalled { .. } | FrameError::NoDecoder(_)) => true,
+            Self::Output { .. } | Self::Crashed(_) | Self::Cancelled => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the disk is full: waiting helps, trying does not.
+    #[must_use]
+    pub fn disk_full(&self) -> bool {
+        matches!(self, Self::Output { source, .. } if is_full(source))
+    }
+
+    /// The decoder's last messages.
+    #[must_use]
+    pub fn decoder_log(&self) -> &str {
+        match self {
+            Self::Frames(e) => e.log(),
+            _ => "",
+        }
+    }
+}
+
+fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// How to track.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// What decodes videos.
+    pub decoders: Decoders,
+    /// What an input may cost.
+    pub limits: Limits,
+    /// Annotated video or frames.
+    pub overlay: bool,
+    /// Identity of the daemon's job; written into the result.
+    pub job: Option<String>,
+}
+
+/// One tracked frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tracked {
+    /// Box, score, lost; `None` before the initial frame.
+    pub output: Option<Output>,
+    /// Seconds of the tracker.
+    pub seconds: Option<f64>,
+}
+
+/// Everything known when the last frame is tracked.
+struct Pass {
+    frames: Vec<Tracked>,
+    size: (u32, u32),
+    decoder: &'static str,
+    warnings: Vec<String>,
+    overlay: Vec<String>,
+}
+
+/// Tracks `input` from `start` and writes the results into the existing folder `out`; every file is flushed to disk
+/// before this returns. `progress` is told each frame's number; `cancel` stops the run between two frames.
+///
+/// # Errors
+/// [`JobError`]; `out` then holds nothing worth keeping.
+pub fn run(
+    input: &Input,
+    start: &Start,
+    engines: &dyn Engines,
+    options: &RunOptions,
+    out: &Path,
+    cancel: &AtomicBool,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<ResultDoc, JobError> {
+    let began = Instant::now();
+    let pass = track(input, start, engines.start().as_mut(), options, out, cancel, progress)?;
+    let count = pass.frames.len() as u64;
+    let seconds = began.elapsed().as_secs_f64();
+    let trajectory = trajectory(&pass.frames, start);
+    let truth = input.groundtruth(count)?;
+    let mut warnings = [input.warnings.clone(), pass.warnings].concat();
+    if truth.is_none() && has_text_beside(input) {
+        warnings.push(format!("the annotation does not have {count} lines, one per frame: it is no ground truth"));
+    }
+
+    let mut files = vec!["result.json".to_owned(), "result.arrow".to_owned()];
+    let mut write = |name: String, bytes: Vec<u8>| {
+        let path = out.join(&name);
+        files.push(name);
+        crate::publish::write_synced(&path, &bytes).map_err(|source| JobError::Output { path, source })
+    };
+    for (name, bytes) in vot::results::result_files(&input.name, 1, &trajectory, false) {
+        write(name, bytes)?;
+    }
+    write(format!("{}_001_lost.value", input.name), table::lost(&pass.frames))?;
+    let mut mean_overlap = None;
+    if let Some(truth) = &truth {
+        mean_overlap = mean_iou(&trajectory, truth, start.frame as usize);
+        let run = || supervised(input, truth, engines, options, Dialect::Mindspore, pass.size, cancel);
+        let eval = match undisturbed(&trajectory, truth, start, pass.size) {
+            true => crate::evaluate::eval_document(&input.name, truth, pass.size, &trajectory),
+            false => run().and_then(|t| crate::evaluate::eval_document(&input.name, truth, pass.size, &t)),
+        }?;
+        write("eval.json".to_owned(), crate::publish::pretty(&eval))?;
+    }
+    files.extend(pass.overlay);
+    let arrow = out.join("result.arrow");
+    table::write_arrow(&arrow, &pass.frames).map_err(JobError::output(&arrow))?;
+
+    let tracked: Vec<&Output> = pass.frames.iter().filter_map(|f| f.output.as_ref()).collect();
+    let later = tracked.get(1..).unwrap_or_default();
+    let busy: f64 = pass.frames.iter().filter_map(|f| f.seconds).sum();
+    let rate = |n: usize, seconds: f64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
+    files.sort();
+    let about = engines.about();
+    let doc = ResultDoc {
+        name: input.name.clone(),
+        job: options.job.clone(),
+        frames: tracked.len() as u64,
+        width: pass.size.0,
+        height: pass.size.1,
+        init_frame: start.frame,
+        init: start.rect,
+        init_source: start.origin.clone(),
+        lost_frames: later.iter().filter(|o| o.lost).count() as u64,
+        mean_confidence: later.iter().map(|o| o.score).sum::<f64>() / (later.len().max(1)) as f64,
+        tracker_frames_per_s: rate(tracked.len(), busy),
+        frames_per_s: rate(pass.frames.len(), seconds),
+        mean_overlap,
+        files,
+        warnings,
+        provenance: Provenance {
+            writer: writer_stamp("trackd"),
+            model_blake3: about.model_blake3.clone(),
+            config_hash: about.config_hash.clone(),
+            input_blake3: hash(input)?,
+            engine: about.engine.clone(),
+            decoder: pass.decoder.to_owned(),
+        },
+    };
+    let path = out.join("result.json");
+    crate::publish::write_synced(&path, &crate::publish::pretty(&doc)).map_err(JobError::output(&path))?;
+    Ok(doc)
+}
+
+/// One pass over the frames without resets.
+fn track(
+    input: &Input,
+    start: &Start,
+    tracker: &mut dyn TrackEngine,
+    options: &RunOptions,
+    out: &Path,
+    cancel: &AtomicBool,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<Pass, JobError> {
+    let mut frames = Frames::open(input, &options.decoders, &options.limits)?;
+    let truth = if options.overlay { input.groundtruth_lines()? } else { Vec::new() };
+    let mut overlay = if options.overlay { Some(Overlay::new(out, options.decoders.ffmpeg.as_deref())) } else { None };
+    let mut found = Vec::new();
+    let mut size = (0, 0);
+    while let Some(frame) = frames.next() {
+        let frame = frame?;
+        let index = found.len() as u64;
+        if cancel.load(Ordering::Relaxed) {
+            return Err(JobError::Cancelled);
+        }
+        size = (frame.width as u32, frame.height as u32);
+        let tracked = step(tracker, &frame, index, start)?;
+        if let Some(overlay) = &mut overlay {
+            let truth = truth.get(found.len()).and_then(Region::bounding_rect);
+            overlay.add(frame, tracked.output, truth)?;
+        }
+        found.push(tracked);
+        progress(index + 1, frames.expected());
+    }
+    let count = found.len() as u64;
+    if count <= u64::from(start.frame) {
+        return Err(JobError::TooShort { path: input.path.clone(), frames: count, wanted: start.frame });
+    }
+    let (decoder, mut warnings) = (frames.decoder(), frames.warnings().to_vec());
+    let overlay = match overlay {
+        Some(overlay) => overlay.finish(&mut warnings)?,
+        None => Vec::new(),
+    };
+    Ok(Pass { frames: found, size, decoder, warnings, overlay })
+}
+
+fn step(tracker: &mut dyn TrackEngine, frame: &Rgb, index: u64, start: &Start) -> Result<Tracked, JobError> {
+    let watch = Instant::now();
+    let output = match index.cmp(&u64::from(start.frame)) {
+        std::cmp::Ordering::Less => return Ok(Tracked { output: None, seconds: None }),
+        std::cmp::Ordering::Equal => {
+            let init = tracker.init(frame, start.rect);
+            init.map_err(|source| JobError::Init { origin: start.origin.clone(), source })?;
+            Output { rect: start.rect, score: 1.0, lost: false }
+        }
+        std::cmp::Ordering::Greater => {
+            tracker.update(frame).map_err(|source| JobError::Track { frame: index, source })?
+        }
+    };
+    Ok(Tracked { output: Some(output), seconds: Some(watch.elapsed().as_secs_f64()) })
+}
+
+/// The run as VOT knows it: code 0 before the initial frame, 1 on it, boxes after it.
+fn trajectory(frames: &[Tracked], start: &Start) -> Trajectory {
+    let mut trajectory = Trajectory::new(frames.len());
+    let slots = trajectory.regions.iter_mut().zip(&mut trajectory.times).zip(&mut trajectory.confidences);
+    for (i, (tracked, ((region, time), confidence))) in frames.iter().zip(slots).enumerate() {
+        *time = tracked.seconds;
+        if i == start.frame as usize {
+            *region = Region::Special(INITIALIZATION);
+        } else if let Some(Output { rect: [x, y, w, h], score, .. }) = tracked.output {
+            *region = Region::rect(x, y, w, h);
+            *confidence = Some(score);
+        }
+    }
+    trajectory
+}
+
+/// Mean continuous overlap after the initial frame, with the boxes around the ground truth.
+fn mean_iou(trajectory: &Trajectory, truth: &[Region], start: usize) -> Option<f64> {
+    let pairs = trajectory.regions.iter().zip(truth).skip(start + 1);
+    let overlaps: Vec<f64> = pairs
+        .filter_map(|(r, t)| Some(vot::overlap::iou(&r.bounding_rect()?, &t.bounding_rect()?)))
+        .filter(|o| o.is_finite())
+        .collect();
+    (!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64)
+}
+
+/// Whether the supervised protocol would have made exactly this run: started on the first ground truth and never
+/// failed.
+fn undisturbed(trajectory: &Trajectory, truth: &[Region], start: &Start, size: (u32, u32)) -> bool {
+    let first = truth.first().and_then(vot::region::siamrpn_init_box);
+    let same = first.is_some_and(|Rect { x, y, width, height }| [x, y, width, height] == start.rect);
+    start.frame == 0
+        && same
+        && trajectory.regions.iter().zip(truth).skip(1).all(|(r, t)| {
+            let overlap = Dialect::Mindspore.failure_overlap(r, t, size);
+            overlap.is_nan() || overlap > 0.0
+        })
+}
+
+fn has_text_beside(input: &Input) -> bool {
+    input.groundtruth_lines().is_ok_and(|lines| lines.len() > 1)
+}
+
+/// blake3 of the file, or of all frames in order.
+fn hash(input: &Input) -> Result<String, JobError> {
+    let files = match &input.source {
+        Source::Video => std::slice::from_ref(&input.path),
+        Source::Files(files) => files,
+    };
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        let io = |source| FrameError::Io { path: path.clone(), source };
+        hasher.update_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Tests of one job with a tracker that stands still.

@@ -1,0 +1,300 @@
+//! What lies in the inbox. The directory is the truth; events only say when to look.
+
+use crate::frames::folder::images;
+use crate::frames::sniff::{self, Container};
+use crate::input::{Input, Source, sidecars, stem};
+use crate::job::Look;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::hash::Hasher;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+/// The daemon's own folder inside the inbox: claimed inputs lie in `.trackd/ID/`.
+pub const WORK: &str = ".trackd";
+/// Entries of a dropped folder that are looked at.
+const MAX_ENTRIES: usize = 2_000_000;
+
+/// Whether a name is never an input: hidden files, unfinished downloads and copies, litter of other programs.
+#[must_use]
+pub fn ignored(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let lower = name.to_ascii_lowercase();
+    let starts = [".", "~syncthing~", "_unpack_"];
+    let ends = ["~", ".part", ".tmp", ".crdownload", ".filepart", ".partial", ".download", ".aria2", ".swp"];
+    let names = ["@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin", "system volume information"];
+    starts.iter().any(|s| lower.starts_with(s))
+        || ends.iter().any(|e| lower.ends_with(e))
+        || names.contains(&lower.as_str())
+}
+
+/// Whether a file goes with an input and is none itself.
+fn companion(name: &OsStr) -> bool {
+    let ending = Path::new(name).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    matches!(ending.as_deref(), Some("txt" | "json"))
+}
+
+/// Names of the inputs in the inbox, oldest first. `avoid` is a folder that is never an input (the outbox).
+///
+/// # Errors
+/// When the inbox cannot be read.
+pub fn inputs(inbox: &Path, avoid: &[PathBuf]) -> io::Result<Vec<OsString>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(inbox)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // An entry may vanish between being listed and being looked at.
+        let Ok(metadata) = entry.metadata() else { continue };
+        let kind = metadata.file_type();
+        let usable = kind.is_dir() || (kind.is_file() && !companion(&name));
+        if usable && !ignored(&name) && !avoid.contains(&entry.path()) {
+            found.push((metadata.mtime(), metadata.mtime_nsec(), name));
+        }
+    }
+    found.sort_by(|a, b| {
+        let natural = |n: &OsString| n.to_string_lossy().into_owned();
+        (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| crate::frames::folder::natural(&natural(&a.2), &natural(&b.2)))
+    });
+    Ok(found.into_iter().map(|(_, _, name)| name).collect())
+}
+
+/// An input and those of its companions that are there.
+///
+/// # Errors
+/// When the input cannot be looked at.
+pub fn members(inbox: &Path, file: &OsStr) -> io::Result<Vec<PathBuf>> {
+    let path = inbox.join(file);
+    let folder = fs::symlink_metadata(&path)?.is_dir();
+    let beside = sidecars(&stem(&path, folder)).map(|name| inbox.join(name));
+    let mut members = vec![path];
+    members.extend(beside.into_iter().filter(|p| fs::symlink_metadata(p).is_ok_and(|m| m.is_file())));
+    Ok(members)
+}
+
+/// Looks at an input; `None` when it is no longer there. `given` = somebody has said what to track.
+///
+/// # Errors
+/// When it cannot be looked at for another reason.
+pub fn look(inbox: &Path, file: &OsStr, given: bool) -> io::Result<Option<Look>> {
+    match look_at(inbox, file, given) {
+        Ok(look) => Ok(Some(look)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(inbox.join(file)) {
+            // Something inside moved away while we looked: it is being changed.
+            Ok(_) => Ok(Some(Look { fingerprint: 0, writer: true, whole: false, startable: false })),
+            Err(_) => Ok(None),
+        },
+        Err(e) => Err(e),
+    }
+}
+
+fn look_at(inbox: &Path, file: &OsStr, given: bool) -> io::Result<Look> {
+    let path = inbox.join(file);
+    let mut files = Vec::new();
+    let mut hash = std::hash::DefaultHasher::new();
+    for member in members(inbox, file)? {
+        fingerprint(&member, &mut hash, &mut files)?;
+    }
+    let writer = files.iter().any(|f| being_written(f));
+    let folder = fs::symlink_metadata(&path)?.is_dir();
+    let whole = if folder { holds_images(&path) } else { sniff::whole(&path)? };
+    let unknown = !folder && matches!(sniff::container(&path)?, Container::Unknown | Container::Empty);
+    Ok(Look { fingerprint: hash.finish(), writer, whole, startable: given || unknown || startable(&path) })
+}
+
+fn holds_images(folder: &Path) -> bool {
+    [folder.to_owned(), folder.join("color"), folder.join("img")]
+        .iter()
+        .any(|f| images(f).is_ok_and(|found| !found.is_empty()))
+}
+
+/// Whether starting it makes sense: there is a box, or something is wrong that a run will name.
+fn startable(path: &Path) -> bool {
+    match Input::open(path) {
+        Ok(input) => {
+            let empty = matches!(&input.source, Source::Files(files) if files.is_empty());
+            empty || !matches!(input.start(), Ok(None))
+        }
+        Err(_) => true,
+    }
+}
+
+/// Mixes names, sizes and times of a tree into `hash` and lists its files; links are not followed.
+fn fingerprint(path: &Path, hash: &mut impl Hasher, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let metadata: Metadata = fs::symlink_metadata(path)?;
+    hash.write(path.as_os_str().as_bytes());
+    hash.write_u64(metadata.len());
+    hash.write_i64(metadata.mtime());
+    hash.write_i64(metadata.mtime_nsec());
+    hash.write_u64(metadata.ino());
+    if metadata.is_dir() {
+        let mut names: Vec<OsString> = fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
+        names.sort();
+        for name in names {
+            fingerprint(&path.join(name), hash, files)?;
+        }
+    } else if metadata.is_file() {
+        if files.len() >= MAX_ENTRIES {
+            return Err(io::Error::other(format!("{} holds more than {MAX_ENTRIES} files", path.display())));
+        }
+        files.push(path.to_owned());
+    }
+    Ok(())
+}
+
+/// Whether any process has the file open for writing, as far as the system tells (local file systems, own files):
+/// a read lease is refused while there is a writer.
+fn being_written(path: &Path) -> bool {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        // SAFETY: SIG_IGN is a valid disposition. A writer that comes while the lease is held makes the system send
+        // SIGIO, which would end the program.
+        unsafe {
+            libc::signal(libc::SIGIO, libc::SIG_IGN);
+        }
+    });
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else { return false };
+    refused(&file)
+}
+
+fn refused(file: &File) -> bool {
+    let descriptor = file.as_raw_fd();
+    // SAFETY: fcntl on a descriptor that `file` keeps open, with integer arguments only.
+    let refused = unsafe { libc::fcntl(descriptor, libc::F_SETLEASE, libc::F_RDLCK) } != 0
+        && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
+    if !refused {
+        // SAFETY: as above; gives the lease back, and does nothing where there is none.
+        unsafe {
+            libc::fcntl(descriptor, libc::F_SETLEASE, libc::F_UNLCK);
+        }
+    }
+    refused
+}
+
+/// Moves an input and its companions into the work folder `.trackd/ID/`. `false` when the input is gone: another
+/// daemon was faster. May be repeated after a crash.
+///
+/// # Errors
+/// When it cannot be moved.
+pub fn claim(inbox: &Path, file: &OsStr, id: &str) -> io::Result<bool> {
+    let work = inbox.join(WORK).join(id);
+    let members = match members(inbox, file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(work.join(file).symlink_metadata().is_ok()),
+        other => other?,
+    };
+    fs::create_dir_all(&work)?;
+    for (i, member) in members.iter().enumerate() {
+        let Some(name) = member.file_name() else { continue };
+        match fs::rename(member, work.join(name)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && i == 0 => {
+                drop(fs::remove_dir(&work));
+                return Ok(false);
+            }
+            // A companion that went away is no loss: the box was read before, or the run will say it is missing.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    crate::publish::sync_folder(&work)?;
+    crate::publish::sync_folder(&inbox.join(WORK))?;
+    crate::publish::sync_folder(inbox)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn litter_is_ignored() {
+        let ignored_names = [
+            ".hidden", ".DS_Store", "clip.mp4.part", "a.tmp", "a.crdownload", "a.filepart", "a.mp4~", ".syncthing.a.mp4",
+            "~syncthing~a.mp4", ".~tmp~", ".stfolder", "@eaDir", "Thumbs.db", "desktop.ini", "_UNPACK_a", ".trackd",
+        ];
+        for name in ignored_names {
+            assert!(ignored(OsStr::new(name)), "{name}");
+        }
+        for name in ["clip.mp4", "part.mp4", "tmp", "seq", "UNPACK"] {
+            assert!(!ignored(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_inputs_are_listed_oldest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = folder.path();
+        for name in ["b.mp4", "a.mp4", "a.txt", "a.init.json", "c.mp4.part"] {
+            fs::write(inbox.join(name), name).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        fs::create_dir(inbox.join("out")).unwrap();
+        fs::create_dir(inbox.join("seq")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", inbox.join("e.mp4")).unwrap();
+        assert_eq!(inputs(inbox, &[inbox.join("out")]).unwrap(), ["b.mp4", "a.mp4", "seq"]);
+        let names: Vec<_> = members(inbox, OsStr::new("a.mp4")).unwrap();
+        assert_eq!(names, [inbox.join("a.mp4"), inbox.join("a.init.json"), inbox.join("a.txt")]);
+    }
+
+    #[test]
+    fn a_look_sees_writers_changes_and_boxes() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = folder.path();
+        let file = OsStr::new("a.avi");
+        let see = |given| look(inbox, file, given).unwrap().unwrap();
+        assert_eq!(look(inbox, file, false).unwrap(), None);
+        let mut writer = File::create(inbox.join(file)).unwrap();
+        writer.write_all(b"RIFF....AVI LIST").unwrap();
+        let first = see(false);
+        assert!(first.writer && !first.startable);
+        drop(writer);
+        let second = see(false);
+        assert!(!second.writer && second.whole && !second.startable);
+        assert!(see(true).startable);
+        fs::write(inbox.join("a.txt"), "1,2,3,4").unwrap();
+        let third = see(false);
+        assert!(third.startable && third.fingerprint != second.fingerprint);
+        assert_eq!(see(false), third);
+        fs::write(inbox.join(file), "notes").unwrap();
+        fs::remove_file(inbox.join("a.txt")).unwrap();
+        assert!(see(false).startable, "a run will say that this is no video");
+        fs::write(inbox.join(file), "").unwrap();
+        assert!(!see(false).whole);
+    }
+
+    #[test]
+    fn only_one_claimer_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = folder.path();
+        for round in 0..20 {
+            let name = format!("{round}.mp4");
+            fs::write(inbox.join(&name), "x").unwrap();
+            fs::write(inbox.join(format!("{round}.txt")), "1,2,3,4").unwrap();
+            let won: usize = std::thread::scope(|scope| {
+                let claimers: Vec<_> = (0..4)
+                    .map(|i| {
+                        let name = &name;
+                        scope.spawn(move || claim(inbox, OsStr::new(name), &format!("{round}-{i}")).unwrap())
+                    })
+                    .collect();
+                claimers.into_iter().map(|c| usize::from(c.join().unwrap())).sum()
+            });
+            assert_eq!(won, 1);
+        }
+        assert!(inputs(inbox, &[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_claim_can_be_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = folder.path();
+        fs::write(inbox.join("a.mp4"), "x").unwrap();
+        assert!(claim(inbox, OsStr::new("a.mp4"), "j").unwrap());
+        assert!(claim(inbox, OsStr::new("a.mp4"), "j").unwrap());
+        assert!(!claim(inbox, OsStr::new("b.mp4"), "j").unwrap());
+    }
+}

@@ -53,7 +53,7 @@ impl Table {
         let path = dataset.join(INDEX_FILE);
         let file = File::open(&path).map_err(|source| QueryError::Io { path: path.clone(), source })?;
         let polars = |e: PolarsError| QueryError::Polars { path: path.clone(), message: e.to_string() };
-        let frame = IpcReader::new(file).memory_mapped(None).finish().map_err(polars)?;
+        let frame = IpcReader::new(file).finish().map_err(polars)?;
         let text = ["dataset", "video", "track", "class"].map(|name| col(name).cast(DataType::String));
         let frame = frame.lazy().with_columns(text).collect().map_err(polars)?;
         Ok(Self { path, frame })

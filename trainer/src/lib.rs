@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Training of SiamRPN from a dataset of shards.
+//!
+//! ```text
+//! config      preset < TOML file < key=value            loader   rows -> augment -> batches, ahead of the loop
+//! schedule    learning rate of an epoch                  engine   one step on the device
+//! optim       SGD as PyTorch does it                     checkpoint, metrics   what a run leaves behind
+//! train       the loop (`trainer run`)                   check, bench, init, cli   the other commands
+//! ```
+//!
+//! A run folder holds `config.toml` (the effective configuration), `metrics.jsonl` and `metrics.csv`,
+//! `checkpoints/step-00000100/` and `model.safetensors` (the newest weights). On the CPU the same seed, configuration
+//! and dataset give the same bits, interrupted or not.
+
+pub mod augment;
+pub mod bench;
+pub mod check;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod fit;
+pub mod init;
+pub mod loader;
+pub mod metrics;
+pub mod optim;
+pub mod schedule;
+pub mod train;

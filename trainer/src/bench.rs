@@ -1,0 +1,182 @@
+//! `trainer bench`: how fast the loader, the model, and both together are on this machine.
+
+use crate::engine::{Engine, Measured};
+use crate::init;
+use crate::loader::{Batch, Loader, Recipe, threads};
+use crate::optim::Sgd;
+use crate::schedule::learning_rate;
+use crate::train::TrainError;
+use schemas::train::TrainConfig;
+use serde::Serialize;
+use shards::order::{Rng, key};
+use siamrpn::anchors::Anchors;
+use siamrpn::device::device;
+use siamrpn::labels::label;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Steps of the model before the clock starts.
+const WARM_UP: u64 = 2;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// The loader alone: read, decode, augment, label.
+    Loader,
+    /// The model alone: steps on one made-up batch.
+    Model,
+    /// Both together, as in training.
+    Train,
+}
+
+/// Figures of one measurement; the warm-up is not in them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// What was measured.
+    pub bench: Subject,
+    /// Pairs per second.
+    pub pairs_per_s: f64,
+    /// Images per second: two per pair.
+    pub crops_per_s: f64,
+    /// Milliseconds per step of `batch` pairs.
+    pub step_ms: f64,
+    /// Milliseconds per step spent waiting for the loader.
+    pub data_wait_ms: f64,
+    /// Pairs per second and loader thread; only where the loader alone is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs_per_s_per_thread: Option<f64>,
+    /// Steps measured.
+    pub steps: u64,
+    /// Steps before the clock started.
+    pub warmup_steps: u64,
+    /// Seconds measured.
+    pub seconds: f64,
+    /// Pairs of a step.
+    pub batch: usize,
+    /// Loader threads; 0 where there is no loader.
+    pub threads: usize,
+    /// The device; `-` where there is no model.
+    pub device: String,
+    /// Arithmetic of the forward pass.
+    pub precision: schemas::train::Precision,
+    /// Trainable numbers of the network; 0 where there is no model.
+    pub parameters: usize,
+    /// Largest memory of this process so far, in bytes; 0 where the system does not say.
+    pub memory_bytes: u64,
+}
+
+/// Measures for at least `duration`. `data` is needed for all but [`Subject::Model`].
+///
+/// # Errors
+/// As training: [`TrainError`].
+pub fn bench(
+    subject: Subject,
+    data: &Path,
+    cfg: &TrainConfig,
+    device_name: &str,
+    duration: Duration,
+) -> Result<Figures, TrainError> {
+    let mut engine = match subject {
+        Subject::Loader => None,
+        Subject::Model | Subject::Train => {
+            let device = device(device_name)?.autodiff();
+            Some(Engine::new(init::random(&cfg.model, cfg.run.seed, &device)?, Sgd::default(), device))
+        }
+    };
+    let mut loader = match subject {
+        Subject::Model => None,
+        Subject::Loader | Subject::Train => {
+            let recipe = Arc::new(Recipe::open(data, cfg)?);
+            Some(Loader::start(&recipe, 0..u64::MAX)?)
+        }
+    };
+    let fixed = made_up(cfg);
+    let workers = loader.as_ref().map_or(0, |_| threads(cfg.run.workers));
+    let lr = learning_rate(&cfg.optim, cfg.run.epochs, 1);
+    let mut wait = Duration::ZERO;
+    let mut step = |wait: &mut Duration| -> Result<Option<Measured>, TrainError> {
+        let asked = Instant::now();
+        let loaded = match loader.as_mut().and_then(Loader::next) {
+            Some(batch) => Some(batch?),
+            None => None,
+        };
+        *wait += asked.elapsed();
+        let batch = loaded.as_ref().unwrap_or(&fixed);
+        Ok(match engine.as_mut() {
+            Some(engine) => Some(engine.step(batch, cfg, 1, lr)?),
+            None => None,
+        })
+    };
+    // Queues that were filled while nobody looked must not count.
+    let warmup_steps = WARM_UP + if workers > 0 { (cfg.run.prefetch + 2 * workers) as u64 } else { 0 };
+    for _ in 0..warmup_steps {
+        Measured::read(step(&mut wait)?.into_iter().collect())?;
+    }
+    wait = Duration::ZERO;
+    let started = Instant::now();
+    let mut steps = 0;
+    while started.elapsed() < duration || steps == 0 {
+        // Reading the result waits for the device.
+        Measured::read(step(&mut wait)?.into_iter().collect())?;
+        steps += 1;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let per_step = 1e3 / steps as f64;
+    let pairs_per_s = steps as f64 * cfg.run.batch as f64 / seconds;
+    Ok(Figures {
+        bench: subject,
+        pairs_per_s,
+        crops_per_s: 2.0 * pairs_per_s,
+        step_ms: seconds * per_step,
+        data_wait_ms: wait.as_secs_f64() * per_step,
+        pairs_per_s_per_thread: (subject == Subject::Loader).then(|| pairs_per_s / workers.max(1) as f64),
+        steps,
+        warmup_steps,
+        seconds,
+        batch: cfg.run.batch,
+        threads: workers,
+        device: if subject == Subject::Loader { "-".to_owned() } else { device_name.to_owned() },
+        precision: cfg.run.precision,
+        parameters: engine.as_ref().map_or(0, |e| siamrpn::params::count(e.net())),
+        memory_bytes: memory(),
+    })
+}
+
+/// A batch of noise with one target in the middle of each search image.
+fn made_up(cfg: &TrainConfig) -> Batch {
+    let pairs = cfg.run.batch;
+    let mut rng = Rng::new(key(&[cfg.run.seed, 0x6e_6f69]));
+    let mut noise = |side: u32| -> Vec<u8> {
+        let bytes = pairs * 3 * (side * side) as usize;
+        (0..bytes.div_ceil(8)).flat_map(|_| rng.next_u64().to_le_bytes()).take(bytes).collect()
+    };
+    let (template, search) = (noise(cfg.model.exemplar_px), noise(cfg.model.train_search_px));
+    let anchors = Anchors::new(&cfg.model.anchors, cfg.model.response(cfg.model.train_search_px));
+    let target = [3.0, -5.0, 60.0, 66.0];
+    let (mut labels, mut deltas) = (Vec::new(), Vec::new());
+    for _ in 0..pairs {
+        let one = label(&anchors, target, &cfg.labels, false, &mut rng);
+        labels.extend(one.cls);
+        deltas.extend(one.reg);
+    }
+    Batch {
+        step: 0,
+        pairs,
+        template,
+        search,
+        labels,
+        deltas,
+        targets: vec![target; pairs],
+        negative: vec![false; pairs],
+        substituted: 0,
+    }
+}
+
+/// Largest resident memory of this process in bytes, from Linux' `/proc`; 0 elsewhere.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().next()).and_then(|kb| kb.parse::<u64>().ok()).map_or(0, |kb| kb * 1024)
+}

@@ -1,0 +1,384 @@
+//! The command line of `trainer`.
+//!
+//! Results on standard output, talk on standard error; exit codes as in [`schemas::exit`].
+
+use crate::bench::{self, Figures, Subject};
+use crate::check;
+use crate::config::Layers;
+use crate::init;
+use crate::metrics::talk;
+use crate::train::{self, Options, Summary, TrainError};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use schemas::exit::{DONE, FAILED, INTERRUPTED, LOSSY, USAGE};
+use schemas::train::{PRESETS, TrainConfig};
+use serde::Serialize;
+use siamrpn::device::device;
+use siamrpn::import::{ImportError, from_imagenet_alexnet};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Trains SiamRPN from a dataset of shards.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad arguments or configuration, 3 done but rows were \
+                          substituted or steps skipped, 130 interrupted after a checkpoint.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Draw the first batch to a picture and do one step with it
+    Check(CheckArgs),
+    /// Train
+    Run(RunArgs),
+    /// Measure the loader, the model, or both
+    Bench(BenchArgs),
+    /// Convert other weights to a model file to start from
+    Import(ImportArgs),
+}
+
+/// Configuration: preset, then file, then overrides.
+#[derive(Debug, Clone, Args)]
+struct ConfigArgs {
+    /// TOML file over the preset
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Configuration to start from [default: recommended]
+    #[arg(long, value_name = "NAME", value_parser = PRESETS)]
+    preset: Option<String>,
+    /// Single values over all else, for example optim.lr_start=0.01 run.batch=8
+    #[arg(value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl From<ConfigArgs> for Layers {
+    fn from(args: ConfigArgs) -> Self {
+        Self { preset: args.preset, file: args.config, overrides: args.overrides }
+    }
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Dataset folder
+    #[arg(long, value_name = "DATASET")]
+    data: PathBuf,
+    /// Folder for the picture
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Dataset folder
+    #[arg(long, value_name = "DATASET")]
+    data: PathBuf,
+    /// Run folder; must be empty or absent without --resume
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Go on from the newest checkpoint in the run folder
+    #[arg(long)]
+    resume: bool,
+    /// No progress on standard error
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum)]
+    subject: Subject,
+    /// Dataset folder; not needed for `model`
+    #[arg(long, value_name = "DATASET", required_if_eq_any = [("subject", "loader"), ("subject", "train")])]
+    data: Option<PathBuf>,
+    /// Loader threads [default: all cores but one]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Pairs of a step [default: the preset's]
+    #[arg(long, value_name = "B")]
+    batch: Option<usize>,
+    /// Arithmetic: fp32, bf16, f16
+    #[arg(long, value_name = "P", value_parser = ["fp32", "bf16", "f16"])]
+    precision: Option<String>,
+    /// cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Seconds to measure, after the warm-up
+    #[arg(long, value_name = "S", default_value_t = 10.0)]
+    seconds: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Where imported weights come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// torchvision's AlexNet convolutions as safetensors (conv1 to conv5), for the narrow trunk
+    ImagenetAlexnet,
+    /// Any safetensors file with this project's tensor names; the trunk must be whole
+    Safetensors,
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// The weights
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// What they are
+    #[arg(long, value_enum)]
+    kind: Kind,
+    /// The model file to write
+    #[arg(long, value_name = "MODEL.safetensors")]
+    out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What went wrong, and the exit code for it.
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        Self { code: error.exit(), error: error.into() }
+    }
+}
+
+macro_rules! train_errors {
+    ($($kind:ty),*) => {$(
+        impl From<$kind> for Failure {
+            fn from(error: $kind) -> Self {
+                TrainError::from(error).into()
+            }
+        }
+    )*};
+}
+train_errors!(crate::config::ConfigError, crate::init::InitError, siamrpn::device::DeviceError);
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let code = if matches!(error, ImportError::Widths { .. } | ImportError::Config(_)) { USAGE } else { FAILED };
+        Self { code, error: error.into() }
+    }
+}
+
+impl From<siamrpn::model::ModelError> for Failure {
+    fn from(error: siamrpn::model::ModelError) -> Self {
+        Self { code: FAILED, error: error.into() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self { code: FAILED, error: error.into() }
+    }
+}
+
+/// Set by Ctrl-C or SIGTERM.
+static INTERRUPT: AtomicBool = AtomicBool::new(false);
+
+/// Runs the command line `args` (the first one is the program's name) and answers the exit code.
+pub fn run<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help on a closed pipe is no failure.
+            let _closed = e.print();
+            return ExitCode::from(if e.use_stderr() { USAGE } else { DONE });
+        }
+    };
+    let (name, done) = match cli.command {
+        Command::Check(args) => ("check", checked(args)),
+        Command::Run(args) => ("run", trained(args)),
+        Command::Bench(args) => ("bench", benched(args)),
+        Command::Import(args) => ("import", imported(args)),
+    };
+    ExitCode::from(match done {
+        Ok(code) => code,
+        Err(Failure { error, .. }) if closed_pipe(&error) => DONE,
+        Err(Failure { code, error }) => {
+            talk(&format!("trainer {name}: {error:#}"));
+            code
+        }
+    })
+}
+
+fn closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Prints a result: as one JSON object, or as text.
+fn print<T: Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+    let text = if json { serde_json::to_string(value).map_err(io::Error::other)? } else { text(value) };
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+fn checked(args: CheckArgs) -> Result<u8, Failure> {
+    let cfg = Layers::from(args.config).resolve()?;
+    let report = check::check(&args.data, &cfg, &args.device, &args.out)?;
+    print(args.json, &report, |r| {
+        format!(
+            "picture    {}\ntemplate   {:?}\nsearch     {:?}\ncls        {:?}\nreg        {:?}\nparameters {}\n\
+             positives  {:?}\nnegatives  {:?}\nepoch      {} steps of {} pairs\nloss       {:.4} (cls {:.4}, reg {:.4})\n\
+             grad norm  {:.4}\nfirst step {:.0} ms",
+            r.picture.display(),
+            r.template,
+            r.search,
+            r.cls,
+            r.reg,
+            r.parameters,
+            r.positives,
+            r.negatives,
+            r.steps_per_epoch,
+            r.batch,
+            r.loss,
+            r.loss_cls,
+            r.loss_reg,
+            r.grad_norm,
+            r.step_ms
+        )
+    })?;
+    if !report.finite {
+        talk("trainer check: the loss or its gradient is not finite: lower optim.lr_start or check the start weights");
+        return Ok(FAILED);
+    }
+    Ok(if report.substituted > 0 { LOSSY } else { DONE })
+}
+
+fn trained(args: RunArgs) -> Result<u8, Failure> {
+    INTERRUPT.store(false, Ordering::Relaxed);
+    // A second signal ends the program at once; a handler that is there already (a second run in one process) stays.
+    let _present = ctrlc::set_handler(|| {
+        if INTERRUPT.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        talk("interrupted: finishing the step and writing a checkpoint (once more to stop at once)");
+    });
+    let options = Options {
+        data: args.data,
+        out: args.out,
+        layers: args.config.into(),
+        device: args.device,
+        resume: args.resume,
+        quiet: args.quiet,
+    };
+    let summary = train::run(&options, &INTERRUPT)?;
+    print(args.json, &summary, |s: &Summary| {
+        let loss = s.last.as_ref().and_then(|l| l.loss).map_or("-".to_owned(), |l| format!("{l:.4}"));
+        format!(
+            "{} of {} steps, epoch {}, loss {loss}, {} steps skipped, {} pairs substituted\n{}",
+            s.step,
+            s.steps,
+            s.epoch,
+            s.bad_steps,
+            s.substituted,
+            s.model.display()
+        )
+    })?;
+    Ok(if summary.interrupted {
+        INTERRUPTED
+    } else if summary.substituted > 0 || summary.bad_steps > 0 {
+        LOSSY
+    } else {
+        DONE
+    })
+}
+
+fn benched(args: BenchArgs) -> Result<u8, Failure> {
+    let mut layers = Layers::from(args.config);
+    let flags = [
+        args.threads.map(|n| format!("run.workers={n}")),
+        args.batch.map(|n| format!("run.batch={n}")),
+        args.precision.map(|p| format!("run.precision={p}")),
+    ];
+    layers.overrides.extend(flags.into_iter().flatten());
+    let cfg = layers.resolve()?;
+    if !(args.seconds.is_finite() && (0.0..=86_400.0).contains(&args.seconds)) {
+        let error = anyhow::anyhow!("--seconds {}: expected 0 to 86400", args.seconds);
+        return Err(Failure { code: USAGE, error });
+    }
+    let data = args.data.unwrap_or_default();
+    let figures = bench::bench(args.subject, &data, &cfg, &args.device, Duration::from_secs_f64(args.seconds))?;
+    print(args.json, &figures, |f: &Figures| {
+        let per_thread = f.pairs_per_s_per_thread.map_or(String::new(), |v| format!(", {v:.1} per thread"));
+        format!(
+            "{:.1} pairs/s{per_thread}, {:.1} ms per step of {} pairs ({:.1} ms waiting for data), {} steps in {:.1} s",
+            f.pairs_per_s, f.step_ms, f.batch, f.data_wait_ms, f.steps, f.seconds
+        )
+    })?;
+    Ok(DONE)
+}
+
+/// What an import did.
+#[derive(Debug, Serialize)]
+struct Imported {
+    model: PathBuf,
+    blake3: String,
+    parameters: usize,
+    taken: String,
+}
+
+fn imported(args: ImportArgs) -> Result<u8, Failure> {
+    let cfg: TrainConfig = Layers::from(args.config).resolve()?;
+    let device = device("cpu")?;
+    let seed = cfg.run.seed;
+    let (net, taken) = match args.kind {
+        Kind::ImagenetAlexnet => {
+            let net = from_imagenet_alexnet(&args.from, &cfg.model, seed, &device)?;
+            (
+                net,
+                "five convolutions of the trunk, input normalisation folded into the first; the head starts fresh"
+                    .to_owned(),
+            )
+        }
+        Kind::Safetensors => {
+            let (net, taken) = init::from_file(&args.from, &cfg.model, seed, &device)?;
+            (net, taken.to_string())
+        }
+    };
+    let name = args.from.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let extra = BTreeMap::from([("trainer.imported_from".to_owned(), name)]);
+    if let Some(folder) = args.out.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let blake3 = siamrpn::model::save(&args.out, &cfg.model, &net, &extra)?;
+    let done = Imported { model: args.out, blake3, parameters: siamrpn::params::count(&net), taken };
+    print(args.json, &done, |d| format!("{}: {} parameters; {}", d.model.display(), d.parameters, d.taken))?;
+    Ok(DONE)
+}

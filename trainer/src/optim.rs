@@ -1,0 +1,238 @@
+//! Stochastic gradient descent as PyTorch does it: momentum without dampening, weight decay added to the gradient,
+//! clipping by norm, and a step that does not happen when it would not be finite.
+//!
+//! Own, and not burn-optim's `Momentum`: that one clips every tensor by itself, and its records are keyed by random
+//! parameter ids. Here everything is keyed by the parameter's name, and the decision whether to step stays on the
+//! device, so nothing has to be read back.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+use schemas::train::{ClipKind, OptimConfig};
+use siamrpn::net::SiamRpn;
+use siamrpn::params::Path;
+use std::collections::BTreeMap;
+
+/// Momentum buffers by parameter name, flat.
+pub type Buffers = BTreeMap<String, TensorData>;
+
+/// Optimiser state: one momentum buffer per parameter that was ever trained.
+#[derive(Debug, Clone, Default)]
+pub struct Sgd {
+    /// By PyTorch name, `[elements]`, on the device without autodiff.
+    momentum: BTreeMap<String, Tensor<1>>,
+}
+
+/// What a step did, still on the device.
+#[derive(Debug, Clone)]
+pub struct Stepped {
+    /// L2 norm of all gradients together before clipping, `[1]`.
+    pub grad_norm: Tensor<1>,
+    /// Was the step taken (loss and gradients finite)? `[1]`.
+    pub taken: Tensor<1, Bool>,
+}
+
+/// Sums the squares of all gradients, in the fixed order of the parameters.
+struct Norms<'a> {
+    path: Path,
+    grads: &'a GradientsParams,
+    each: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Norms<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            self.each.insert(self.path.name(), grad.without_autodiff().square().sum());
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+}
+
+struct Stepper<'a> {
+    path: Path,
+    grads: GradientsParams,
+    cfg: &'a OptimConfig,
+    lr: f64,
+    taken: Tensor<1, Bool>,
+    factors: BTreeMap<String, Tensor<1>>,
+    momentum: &'a mut BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleMapper for Stepper<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(grad) = self.grads.remove::<D>(param.id) else { return param };
+        let name = self.path.name();
+        let id = param.id;
+        let old = param.val().without_autodiff();
+        let n = old.shape().num_elements();
+        let flat: Tensor<1> = old.clone().reshape([n]);
+        let mut grad: Tensor<1> = grad.without_autodiff().reshape([n]);
+        if let Some(factor) = self.factors.get(&name) {
+            grad = grad * factor.clone();
+        }
+        if self.cfg.weight_decay > 0.0 {
+            grad = grad + flat.clone() * self.cfg.weight_decay;
+        }
+        let taken = self.taken.clone().expand([n]);
+        let velocity = match self.momentum.remove(&name) {
+            Some(last) => last.clone().mask_where(taken.clone(), last * self.cfg.momentum + grad),
+            None => Tensor::zeros([n], &flat.device()).mask_where(taken.clone(), grad),
+        };
+        let lr = if name.starts_with("trunk.") { self.lr * self.cfg.trunk_lr } else { self.lr };
+        let new = flat.clone().mask_where(taken, flat - velocity.clone() * lr);
+        self.momentum.insert(name, velocity);
+        let new: Tensor<D> = new.reshape(old.shape());
+        let new = if param.lazy_device().is_autodiff() { new.autodiff() } else { new };
+        param.transform_for_load(new, id)
+    }
+
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+}
+
+/// Takes the running statistics of a network.
+struct Running {
+    path: Path,
+    values: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Running {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.name();
+        if name.contains(".running_") {
+            let value = param.val().without_autodiff();
+            let n = value.shape().num_elements();
+            self.values.insert(name, value.reshape([n]));
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+}
+
+/// Puts running statistics back where the step was not taken.
+struct Restore {
+    path: Path,
+    before: BTreeMap<String, Tensor<1>>,
+    taken: Tensor<1, Bool>,
+}
+
+impl ModuleMapper for Restore {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(before) = self.before.remove(&self.path.name()) else { return param };
+        let id = param.id;
+        let now = param.val().without_autodiff();
+        let shape = now.shape();
+        let n = shape.num_elements();
+        let now: Tensor<1> = now.reshape([n]);
+        let kept: Tensor<D> = before.mask_where(self.taken.clone().expand([n]), now).reshape(shape);
+        let kept = if param.lazy_device().is_autodiff() { kept.autodiff() } else { kept };
+        param.transform_for_load(kept, id)
+    }
+
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+}
+
+/// The running statistics of a network, to be put back if the step that follows is not taken.
+#[derive(Debug, Clone)]
+pub struct Statistics(BTreeMap<String, Tensor<1>>);
+
+impl Statistics {
+    /// Of `net`, before its forward pass.
+    #[must_use]
+    pub fn of(net: &SiamRpn) -> Self {
+        let mut visitor = Running { path: Path::default(), values: BTreeMap::new() };
+        net.visit(&mut visitor);
+        Self(visitor.values)
+    }
+}
+
+impl Sgd {
+    /// One step of `net` along `grads`, which were multiplied by `scale` (1 unless half precision asks for more).
+    ///
+    /// With c the clip factor min(1, limit / (norm + 1e-6)): g = c grad + decay p; v = momentum v + g;
+    /// p = p - lr v. A buffer starts at zero, so the first v is g. Parameters without a gradient stay. When `loss`
+    /// or the norm of the gradients is not finite, parameters, buffers and running statistics all stay as they were
+    /// before the forward pass.
+    pub fn step(
+        &mut self,
+        net: SiamRpn,
+        before: Statistics,
+        grads: GradientsParams,
+        loss: &Tensor<1>,
+        cfg: &OptimConfig,
+        lr: f64,
+        scale: f64,
+    ) -> (SiamRpn, Stepped) {
+        let mut norms = Norms { path: Path::default(), grads: &grads, each: BTreeMap::new() };
+        net.visit(&mut norms);
+        let each = norms.each;
+        let loss = loss.clone().without_autodiff();
+        let squares = each.values().cloned().reduce(|a, b| a + b).unwrap_or_else(|| loss.zeros_like());
+        let grad_norm = squares.sqrt() / scale;
+        let taken = (loss + grad_norm.clone()).is_finite();
+        let factor = |norm: Tensor<1>| ((norm + 1e-6).recip() * cfg.clip_norm).clamp_max(1.0) / scale;
+        let factors = match cfg.clip {
+            ClipKind::Global => {
+                let factor = factor(grad_norm.clone());
+                each.into_keys().map(|name| (name, factor.clone())).collect()
+            }
+            ClipKind::PerTensor => {
+                each.into_iter().map(|(name, square)| (name, factor(square.sqrt() / scale))).collect()
+            }
+            ClipKind::None if scale == 1.0 => BTreeMap::new(),
+            ClipKind::None => {
+                let factor = grad_norm.ones_like() / scale;
+                each.into_keys().map(|name| (name, factor.clone())).collect()
+            }
+        };
+        let net = net.map(&mut Stepper {
+            path: Path::default(),
+            grads,
+            cfg,
+            lr,
+            taken: taken.clone(),
+            factors,
+            momentum: &mut self.momentum,
+        });
+        let net = net.map(&mut Restore { path: Path::default(), before: before.0, taken: taken.clone() });
+        (net, Stepped { grad_norm, taken })
+    }
+
+    /// The momentum buffers on the host.
+    #[must_use]
+    pub fn buffers(&self) -> Buffers {
+        self.momentum.iter().map(|(name, value)| (name.clone(), value.clone().into_data())).collect()
+    }
+
+    /// An optimiser that goes on with `buffers`.
+    #[must_use]
+    pub fn from_buffers(buffers: Buffers, device: &Device) -> Self {
+        let device = device.clone().without_autodiff();
+        let momentum = buffers.into_iter().map(|(name, data)| (name, Tensor::from_data(data, &device))).collect();
+        Self { momentum }
+    }
+}

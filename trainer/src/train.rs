@@ -1,0 +1,377 @@
+//! `trainer run`: the loop over steps, with metrics, checkpoints, resume and interruption.
+
+use crate::checkpoint::{self, CheckpointError, MODEL, State};
+use crate::config::{self, ConfigError, Layers};
+use crate::engine::{Engine, Measured, StepError, Values};
+use crate::init::{self, InitError};
+use crate::loader::{LoadError, Loader, Recipe};
+use crate::metrics::{Line, MetricsError, Progress, Writer};
+use crate::optim::Sgd;
+use crate::schedule::learning_rate;
+use schemas::train::TrainConfig;
+use serde::Serialize;
+use siamrpn::device::{Device, DeviceError, device};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Name of the effective configuration in a run folder.
+pub const CONFIG: &str = "config.toml";
+const LOCK: &str = ".lock";
+
+/// Why training ended early or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Batches cannot be made.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Start weights cannot be used.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// A step failed.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// A checkpoint cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Metrics cannot be written.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The run folder holds something already.
+    #[error("run folder {0} is not empty: go on with --resume, or choose another --out")]
+    Exists(PathBuf),
+    /// Another process trains in this folder.
+    #[error("run folder {0} is in use by another trainer: wait for it, or choose another --out")]
+    Busy(PathBuf),
+    /// The run folder cannot be written.
+    #[error("run folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Too many steps in a row were not finite.
+    #[error(
+        "loss or gradients were not finite for {in_a_row} steps in a row, up to step {step}: no such step was taken; lower \
+         optim.lr_start, lengthen optim.warmup_epochs or lower optim.clip_norm, then start a new run (the last \
+         checkpoint is whole)"
+    )]
+    Diverged {
+        /// Steps in a row.
+        in_a_row: u64,
+        /// Steps done.
+        step: u64,
+    },
+}
+
+impl TrainError {
+    /// The documented exit code.
+    #[must_use]
+    pub fn exit(&self) -> u8 {
+        match self {
+            Self::Config(_)
+            | Self::Exists(_)
+            | Self::Load(LoadError::Fit(_) | LoadError::Plan(_))
+            | Self::Init(InitError::Config(_) | InitError::Trunk { .. })
+            | Self::Checkpoint(CheckpointError::Other { .. }) => schemas::exit::USAGE,
+            _ => schemas::exit::FAILED,
+        }
+    }
+}
+
+/// What to train, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The dataset.
+    pub data: PathBuf,
+    /// The run folder.
+    pub out: PathBuf,
+    /// The configuration's layers.
+    pub layers: Layers,
+    /// `cpu`, `cuda:0`.
+    pub device: String,
+    /// Go on with what is in the run folder.
+    pub resume: bool,
+    /// No progress on standard error.
+    pub quiet: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Steps done, those before a resume included.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Epoch of the last step.
+    pub epoch: u32,
+    /// The last line of metrics.
+    pub last: Option<Line>,
+    /// Steps skipped because they were not finite.
+    pub bad_steps: u64,
+    /// Pairs that others stood in for.
+    pub substituted: u64,
+    /// Was the run interrupted?
+    pub interrupted: bool,
+    /// The newest weights.
+    pub model: PathBuf,
+}
+
+/// Trains. `interrupt` may be set from elsewhere (Ctrl-C): the step is finished, a checkpoint is written, and the
+/// summary says so.
+///
+/// # Errors
+/// [`TrainError`]; checkpoints already written stay whole.
+pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainError> {
+    let out = options.out.as_path();
+    let folder = |source| TrainError::Folder { path: out.to_path_buf(), source };
+    let used = std::fs::read_dir(out).is_ok_and(|mut d| d.next().is_some());
+    if used && !options.resume {
+        return Err(TrainError::Exists(out.to_path_buf()));
+    }
+    let cfg = configuration(options)?;
+    let config_hash = config::hash(&cfg)?;
+    let device = device(&options.device)?.autodiff();
+    let recipe = Arc::new(Recipe::open(&options.data, &cfg)?);
+    std::fs::create_dir_all(out).map_err(folder)?;
+    let _lock = lock(out)?;
+    checkpoint::clean(out)?;
+    let start = Start {
+        out,
+        cfg: &cfg,
+        state: State::start(config_hash, recipe.dataset().manifest().dataset_hash.clone(), cfg.run.seed),
+        device: &device,
+    };
+    let (engine, state, said) = start.begin()?;
+    let text = config::to_toml(&cfg)?;
+    shards::writer::write_atomic(&out.join(CONFIG), text.as_bytes()).map_err(folder)?;
+    let total = u64::from(cfg.run.epochs) * recipe.steps_per_epoch();
+    let end = if cfg.run.max_steps == 0 { total } else { total.min(cfg.run.max_steps) };
+    let progress = Progress::new(end, state.step, options.quiet);
+    progress.say(&said);
+    progress.say(&format!(
+        "{} steps per epoch, {} epochs, batch {}, device {}, seed {}",
+        recipe.steps_per_epoch(),
+        cfg.run.epochs,
+        cfg.run.batch,
+        options.device,
+        cfg.run.seed
+    ));
+    let mut training = Training {
+        out,
+        metrics: Writer::open(out, state.step)?,
+        since: state.step,
+        saved: state.step,
+        cfg: &cfg,
+        recipe: &recipe,
+        engine,
+        state,
+        progress: &progress,
+        pending: Vec::new(),
+        clock: Instant::now(),
+        wait: Duration::ZERO,
+        last: None,
+        end,
+    };
+    let interrupted = training.steps(interrupt);
+    progress.finish();
+    let interrupted = interrupted?;
+    let Training { state, last, .. } = training;
+    Ok(Summary {
+        step: state.step,
+        steps: end,
+        epoch: state.epoch,
+        last,
+        bad_steps: state.bad_steps,
+        substituted: state.substituted,
+        interrupted,
+        model: out.join(MODEL),
+    })
+}
+
+/// The effective configuration: on resume the saved one lies below the overrides, unless a preset or file is named.
+fn configuration(options: &Options) -> Result<TrainConfig, TrainError> {
+    let saved = options.out.join(CONFIG);
+    let layers = &options.layers;
+    if options.resume && layers.preset.is_none() && layers.file.is_none() && saved.exists() {
+        return Ok(layers.over(config::read_saved(&saved)?)?);
+    }
+    Ok(layers.resolve()?)
+}
+
+/// Takes the run folder for this process; given back when the file is dropped.
+fn lock(out: &Path) -> Result<File, TrainError> {
+    let folder = |source| TrainError::Folder { path: out.to_path_buf(), source };
+    let file = File::create(out.join(LOCK)).map_err(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(TrainError::Busy(out.to_path_buf())),
+        Err(TryLockError::Error(source)) => Err(folder(source)),
+    }
+}
+
+/// What decides where a run begins.
+struct Start<'a> {
+    out: &'a Path,
+    cfg: &'a TrainConfig,
+    state: State,
+    device: &'a Device,
+}
+
+impl Start<'_> {
+    /// Network and optimiser: of the newest checkpoint, else of the start weights, else random.
+    fn begin(self) -> Result<(Engine, State, String), TrainError> {
+        let Self { out, cfg, state, device } = self;
+        if let Some((_, path)) = checkpoint::list(out).pop() {
+            let found = checkpoint::load(&path, &state.config_hash, &state.dataset_hash, device)?;
+            let said = format!("resumed from {} after {} steps", path.display(), found.state.step);
+            return Ok((Engine::new(found.net, found.sgd, device.clone()), found.state, said));
+        }
+        let (model, seed) = (&cfg.model, cfg.run.seed);
+        let (net, said) = if cfg.run.init_from.is_empty() {
+            (init::random(model, seed, device)?, "started from random weights".to_owned())
+        } else {
+            let (net, taken) = init::from_file(Path::new(&cfg.run.init_from), model, seed, device)?;
+            (net, taken.to_string())
+        };
+        Ok((Engine::new(net, Sgd::default(), device.clone()), state, said))
+    }
+}
+
+/// A run between its first and last step.
+struct Training<'a> {
+    out: &'a Path,
+    cfg: &'a TrainConfig,
+    recipe: &'a Arc<Recipe>,
+    engine: Engine,
+    state: State,
+    metrics: Writer,
+    progress: &'a Progress,
+    /// Measurements that are still on the device.
+    pending: Vec<Measured>,
+    /// Step of the last line of metrics.
+    since: u64,
+    /// Step of the last checkpoint.
+    saved: u64,
+    /// Start of the current line's interval.
+    clock: Instant,
+    /// Time spent waiting for the loader in it.
+    wait: Duration,
+    last: Option<Line>,
+    end: u64,
+}
+
+impl Training<'_> {
+    /// All steps that are left; true when interrupted.
+    fn steps(&mut self, interrupt: &AtomicBool) -> Result<bool, TrainError> {
+        let mut loader = Loader::start(self.recipe, self.state.step..self.end)?;
+        self.clock = Instant::now();
+        loop {
+            if interrupt.load(Ordering::Relaxed) {
+                self.flush()?;
+                self.save()?;
+                return Ok(true);
+            }
+            let asked = Instant::now();
+            let batch = match loader.next() {
+                None => break,
+                Some(Ok(batch)) => batch,
+                Some(Err(error)) => {
+                    // What has been learned so far is kept.
+                    self.flush()?;
+                    self.save()?;
+                    return Err(error.into());
+                }
+            };
+            self.wait += asked.elapsed();
+            let epoch = self.recipe.epoch(batch.step);
+            let lr = learning_rate(&self.cfg.optim, self.cfg.run.epochs, epoch);
+            self.pending.push(self.engine.step(&batch, self.cfg, epoch, lr)?);
+            self.state.step = batch.step + 1;
+            self.state.epoch = epoch;
+            self.state.substituted += batch.substituted;
+            let due = |every: u64| every > 0 && self.state.step.is_multiple_of(every);
+            let save = due(self.cfg.run.checkpoint_every) || due(self.recipe.steps_per_epoch());
+            if save || due(self.cfg.run.log_every) {
+                self.flush()?;
+            }
+            if save {
+                self.save()?;
+            }
+        }
+        self.flush()?;
+        self.save()?;
+        Ok(false)
+    }
+
+    /// Reads the measurements since the last line and writes the next one.
+    fn flush(&mut self) -> Result<(), TrainError> {
+        let values = Measured::read(std::mem::take(&mut self.pending))?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let seconds = self.clock.elapsed().as_secs_f64();
+        let mut worst = 0;
+        for value in &values {
+            if value.taken {
+                self.state.bad_in_a_row = 0;
+            } else {
+                self.state.bad_steps += 1;
+                self.state.bad_in_a_row += 1;
+                worst = worst.max(self.state.bad_in_a_row);
+            }
+        }
+        let steps = self.state.step - self.since;
+        let taken: Vec<&Values> = values.iter().filter(|v| v.taken).collect();
+        let mean = |of: fn(&Values) -> f64| {
+            (!taken.is_empty()).then(|| taken.iter().map(|v| of(v)).sum::<f64>() / taken.len() as f64)
+        };
+        let line = Line {
+            step: self.state.step,
+            epoch: self.state.epoch,
+            lr: learning_rate(&self.cfg.optim, self.cfg.run.epochs, self.state.epoch),
+            loss: mean(|v| v.loss),
+            cls: mean(|v| v.cls),
+            reg: mean(|v| v.reg),
+            grad_norm: mean(|v| v.grad_norm),
+            data_wait_ms: self.wait.as_secs_f64() * 1e3 / steps as f64,
+            step_ms: seconds * 1e3 / steps as f64,
+            pairs_per_s: steps as f64 * self.cfg.run.batch as f64 / seconds.max(1e-9),
+            bad_steps: self.state.bad_steps,
+            substituted: self.state.substituted,
+            steps,
+        };
+        self.metrics.write(&line)?;
+        self.progress.show(&line);
+        self.last = Some(line);
+        self.since = self.state.step;
+        self.wait = Duration::ZERO;
+        self.clock = Instant::now();
+        if worst >= self.cfg.run.max_bad_steps {
+            return Err(TrainError::Diverged { in_a_row: worst, step: self.state.step });
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, unless this step has one.
+    fn save(&mut self) -> Result<(), TrainError> {
+        if self.saved == self.state.step && self.out.join(MODEL).exists() {
+            return Ok(());
+        }
+        let keep = self.cfg.run.keep_last;
+        checkpoint::save(self.out, &self.state, &self.cfg.model, self.engine.net(), self.engine.sgd(), keep)?;
+        self.saved = self.state.step;
+        self.clock = Instant::now();
+        Ok(())
+    }
+}

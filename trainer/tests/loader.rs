@@ -1,0 +1,144 @@
+//! The loader: order, substitutes, refusals, an end without hanging.
+
+mod support;
+
+use schemas::train::TrainConfig;
+use shards::writer::RowData;
+use std::path::Path;
+use std::sync::Arc;
+use support::{dataset, layers};
+use trainer::loader::{Batch, LoadError, Loader, Recipe};
+
+fn open(dir: &Path, more: &[&str]) -> Result<Arc<Recipe>, LoadError> {
+    let cfg: TrainConfig = layers(more).resolve().unwrap();
+    Recipe::open(dir, &cfg).map(Arc::new)
+}
+
+fn all(recipe: &Arc<Recipe>, steps: std::ops::Range<u64>) -> Vec<Batch> {
+    let mut loader = Loader::start(recipe, steps).unwrap();
+    std::iter::from_fn(|| loader.next()).map(Result::unwrap).collect()
+}
+
+#[test]
+fn batches_are_the_same_whatever_the_threads_and_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 352, None);
+    let one = all(&open(dir.path(), &["run.workers=1"]).unwrap(), 0..9);
+    assert_eq!(one.iter().map(|b| b.step).collect::<Vec<_>>(), (0..9).collect::<Vec<_>>());
+    assert_eq!(one, all(&open(dir.path(), &["run.workers=3", "run.prefetch=1"]).unwrap(), 0..9));
+    assert_eq!(one[4..], all(&open(dir.path(), &["run.workers=2"]).unwrap(), 4..9));
+    let first = &one[0];
+    assert_eq!((first.template.len(), first.search.len()), (2 * 127 * 127 * 3, 2 * 255 * 255 * 3));
+    assert_eq!((first.labels.len(), first.deltas.len()), (2 * 1445, 2 * 4 * 1445));
+    assert!(one.iter().all(|b| b.substituted == 0 && b.labels.contains(&1) && b.labels.contains(&0)));
+    assert_ne!(one[0].search, one[4].search, "another epoch draws other pixels");
+}
+
+#[test]
+fn the_target_lies_on_the_object() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 352, None);
+    let more = ["augment.gray=0", "augment.colour=0", "augment.blur=0", "augment.flip=0.5"];
+    for batch in all(&open(dir.path(), &more).unwrap(), 0..8) {
+        for (pixels, target) in batch.search.chunks_exact(255 * 255 * 3).zip(&batch.targets) {
+            // The object is the red part.
+            let red = |x: usize, y: usize| {
+                let p = &pixels[3 * (y * 255 + x)..][..3];
+                p[0] > 180 && p[2] < 80
+            };
+            let points = (0..255 * 255).map(|i| (i % 255, i / 255)).filter(|&(x, y)| red(x, y));
+            let (mut n, mut sx, mut sy) = (0.0, 0.0, 0.0);
+            for (x, y) in points {
+                (n, sx, sy) = (n + 1.0, sx + x as f32 + 0.5, sy + y as f32 + 0.5);
+            }
+            let (cx, cy) = (sx / n - 127.5, sy / n - 127.5);
+            assert!((cx - target[0]).abs() < 2.0 && (cy - target[1]).abs() < 2.0, "{target:?} against {cx}, {cy}");
+            let area = target[2] * target[3];
+            assert!((n / area - 1.0).abs() < 0.1, "{n} against {area}");
+        }
+    }
+}
+
+#[test]
+fn a_dropped_loader_ends_its_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 352, None);
+    let recipe = open(dir.path(), &["run.workers=3", "run.prefetch=2"]).unwrap();
+    let mut loader = Loader::start(&recipe, 0..1_000_000).unwrap();
+    assert_eq!(loader.next().unwrap().unwrap().step, 0);
+    drop(loader);
+    // Every worker held a reference.
+    assert_eq!(Arc::strong_count(&recipe), 1);
+}
+
+#[test]
+fn unreadable_rows_are_replaced_and_counted() {
+    let (good, bad) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    dataset(good.path(), 352, None);
+    dataset(
+        bad.path(),
+        352,
+        Some(|video, row, data: &mut RowData| {
+            if video == 1 && row == 2 {
+                data.search.truncate(500);
+                data.template.truncate(200);
+            }
+        }),
+    );
+    let (good, bad) = (open(good.path(), &[]).unwrap(), open(bad.path(), &[]).unwrap());
+    let steps = 0..16;
+    let (before, after) = (all(&good, steps.clone()), all(&bad, steps.clone()));
+    let substituted: u64 = after.iter().map(|b| b.substituted).sum();
+    assert!(substituted > 0);
+    for (a, b) in before.iter().zip(&after) {
+        assert_eq!(a == b, b.substituted == 0, "step {}", a.step);
+    }
+    assert_eq!(after, all(&bad, steps));
+}
+
+#[test]
+fn a_track_without_readable_rows_gives_way_to_other_pairs() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(
+        dir.path(),
+        352,
+        Some(|video, _, data: &mut RowData| {
+            if video == 1 {
+                data.search.clear();
+            }
+        }),
+    );
+    let recipe = open(dir.path(), &[]).unwrap();
+    let batches = all(&recipe, 0..8);
+    // Two of the eight pairs of each of two epochs.
+    assert!((2..=6).contains(&batches.iter().map(|b| b.substituted).sum::<u64>()));
+}
+
+#[test]
+fn a_dataset_without_readable_rows_is_an_error_and_no_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 352, Some(|_, _, data: &mut RowData| data.search = b"not a picture".to_vec()));
+    let recipe = open(dir.path(), &[]).unwrap();
+    let mut loader = Loader::start(&recipe, 0..100).unwrap();
+    let e = loader.next().unwrap().unwrap_err();
+    assert!(matches!(e, LoadError::Damaged { step: 0, .. }), "{e}");
+    assert!(e.to_string().contains("shards verify"), "{e}");
+}
+
+#[test]
+fn a_dataset_that_does_not_fit_is_refused_with_both_values() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 320, None);
+    for (more, parts) in [
+        (&[][..], &["320", "329"][..]),
+        (&["augment.stretch=0", "augment.shift=0", "augment.template_shift=9"], &["144", "145"]),
+        (&["augment.stretch=0", "model.semantics=pysot"], &["siamfc", "pysot", "model.semantics"]),
+        (&["augment.stretch=0", "model.context_amount=0.4"], &["0.5", "0.4", "model.context_amount"]),
+    ] {
+        let e = open(dir.path(), more).unwrap_err();
+        assert!(matches!(e, LoadError::Fit(_)), "{e}");
+        let text = e.to_string();
+        assert!(parts.iter().all(|p| text.contains(p)), "{text}");
+    }
+    assert!(open(dir.path(), &["augment.stretch=0.1"]).is_ok());
+}

@@ -1,0 +1,175 @@
+//! Training as a whole, in process: the same bits after a resume, metrics without gaps, refusals.
+
+mod support;
+
+use schemas::exit::{FAILED, USAGE};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use support::{dataset, layers};
+use trainer::checkpoint;
+use trainer::metrics::Line;
+use trainer::train::{Options, Summary, TrainError, run};
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+static ALWAYS: AtomicBool = AtomicBool::new(true);
+
+fn options(data: &Path, out: &Path, more: &[&str]) -> Options {
+    Options {
+        data: data.to_path_buf(),
+        out: out.to_path_buf(),
+        layers: layers(more),
+        device: "cpu".to_owned(),
+        resume: false,
+        quiet: true,
+    }
+}
+
+fn resume(data: &Path, out: &Path, more: &[&str]) -> Options {
+    let mut options = options(data, out, &[]);
+    options.layers.preset = None;
+    options.layers.overrides = more.iter().map(|s| (*s).to_owned()).collect();
+    options.resume = true;
+    options
+}
+
+fn train(options: &Options) -> Summary {
+    run(options, &NEVER).unwrap()
+}
+
+fn lines(run: &Path) -> Vec<Line> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+fn weights(run: &Path) -> Vec<u8> {
+    std::fs::read(run.join("model.safetensors")).unwrap()
+}
+
+struct Place {
+    _dir: tempfile::TempDir,
+    data: PathBuf,
+    root: PathBuf,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, root) = (dir.path().join("data"), dir.path().to_path_buf());
+    dataset(&data, 352, None);
+    Place { _dir: dir, data, root }
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let p = place();
+    let (straight, parts) = (p.root.join("straight"), p.root.join("parts"));
+    let summary = train(&options(&p.data, &straight, &["run.max_steps=6"]));
+    assert_eq!((summary.step, summary.epoch, summary.interrupted), (6, 2, false));
+    assert!(summary.last.unwrap().loss.unwrap().is_finite());
+    // In the middle of an epoch and of a logging interval; other threads and logging afterwards.
+    train(&options(&p.data, &parts, &["run.max_steps=3", "run.workers=1"]));
+    assert_ne!(weights(&straight), weights(&parts));
+    let again = train(&resume(&p.data, &parts, &["run.max_steps=6", "run.workers=3", "run.prefetch=1"]));
+    assert_eq!(again.step, 6);
+    assert_eq!(weights(&straight), weights(&parts), "weights differ after a resume");
+    let optim = |run: &Path| std::fs::read(run.join("checkpoints/step-00000006/optim.safetensors")).unwrap();
+    assert_eq!(optim(&straight), optim(&parts));
+    assert_eq!(lines(&straight).iter().map(|l| l.step).collect::<Vec<_>>(), [2, 4, 6]);
+    assert_eq!(lines(&parts).iter().map(|l| l.step).collect::<Vec<_>>(), [2, 3, 4, 6]);
+    assert_eq!(lines(&parts).iter().map(|l| l.steps).sum::<u64>(), 6);
+    let csv = std::fs::read_to_string(parts.join("metrics.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 5);
+    // A run that is done stays as it is.
+    train(&resume(&p.data, &parts, &[]));
+    assert_eq!(weights(&parts).len(), weights(&straight).len());
+}
+
+#[test]
+fn checkpoints_are_kept_by_number_and_a_cut_off_one_is_swept_away() {
+    let p = place();
+    let out = p.root.join("run");
+    train(&options(&p.data, &out, &["run.checkpoint_every=1", "run.keep_last=2", "run.max_steps=3"]));
+    let steps = |out: &Path| checkpoint::list(out).into_iter().map(|(s, _)| s).collect::<Vec<_>>();
+    assert_eq!(steps(&out), [2, 3]);
+    let cut = out.join("checkpoints/.tmp-cut");
+    std::fs::create_dir(&cut).unwrap();
+    train(&resume(&p.data, &out, &["run.max_steps=5"]));
+    assert!(!cut.exists());
+    assert_eq!(steps(&out), [4, 5]);
+    assert!(std::fs::read_to_string(out.join("config.toml")).unwrap().contains("max_steps = 5"));
+}
+
+#[test]
+fn an_interrupted_run_leaves_a_checkpoint_to_go_on_from() {
+    let p = place();
+    let (straight, parts) = (p.root.join("straight"), p.root.join("parts"));
+    train(&options(&p.data, &straight, &["run.max_steps=2"]));
+    let cut = run(&options(&p.data, &parts, &["run.max_steps=2"]), &ALWAYS).unwrap();
+    assert!(cut.interrupted && cut.step == 0);
+    assert_eq!(checkpoint::list(&parts).len(), 1);
+    train(&resume(&p.data, &parts, &[]));
+    assert_eq!(weights(&straight), weights(&parts));
+}
+
+#[test]
+fn a_run_folder_is_never_overwritten_and_another_run_never_continued() {
+    let p = place();
+    let out = p.root.join("run");
+    train(&options(&p.data, &out, &["run.max_steps=1"]));
+    let before = weights(&out);
+    let e = run(&options(&p.data, &out, &["run.max_steps=1"]), &NEVER).unwrap_err();
+    assert!(matches!(e, TrainError::Exists(_)) && e.exit() == USAGE && e.to_string().contains("--resume"), "{e}");
+    let hash = |out: &Path| {
+        let (_, path) = checkpoint::list(out).pop().unwrap();
+        let text = std::fs::read_to_string(path.join("state.json")).unwrap();
+        serde_json::from_str::<checkpoint::State>(&text).unwrap()
+    };
+    let state = hash(&out);
+    let e = run(&resume(&p.data, &out, &["run.seed=2"]), &NEVER).unwrap_err();
+    let cfg = layers(&["run.max_steps=1", "run.seed=2"]).resolve().unwrap();
+    let other = trainer::config::hash(&cfg).unwrap();
+    assert!(e.to_string().contains(&state.config_hash) && e.to_string().contains(&other), "{e}");
+    assert_eq!(e.exit(), USAGE);
+    let second = p.root.join("second");
+    let manifest = dataset(&second, 360, None);
+    let e = run(&resume(&second, &out, &[]), &NEVER).unwrap_err();
+    assert!(e.to_string().contains(&state.dataset_hash) && e.to_string().contains(&manifest.dataset_hash), "{e}");
+    assert_eq!(weights(&out), before);
+}
+
+#[test]
+fn training_that_diverges_stops_with_an_error() {
+    let p = place();
+    let out = p.root.join("run");
+    let more = ["optim.lr_start=1e30", "optim.clip=none", "run.max_bad_steps=2", "run.epochs=9"];
+    let e = run(&options(&p.data, &out, &more), &NEVER).unwrap_err();
+    assert!(matches!(e, TrainError::Diverged { .. }) && e.exit() == FAILED, "{e}");
+    assert!(e.to_string().contains("optim.lr_start"), "{e}");
+    let last = lines(&out).pop().unwrap();
+    assert!(last.bad_steps >= 2 && last.step < 10, "{last:?}");
+}
+
+#[test]
+fn a_run_starts_from_another_models_trunk() {
+    let p = place();
+    let (first, second, third) = (p.root.join("first"), p.root.join("second"), p.root.join("third"));
+    train(&options(&p.data, &first, &["run.max_steps=1"]));
+    let from = format!("run.init_from={}", first.join("model.safetensors").display());
+    // Another head: only the trunk is taken.
+    train(&options(&p.data, &second, &["run.max_steps=1", "model.head=up-channel", &from]));
+    let e = run(&options(&p.data, &third, &["model.trunk.widths=[4,6,6,6,8]", &from]), &NEVER).unwrap_err();
+    assert!(e.to_string().contains("trunk.conv5") && e.to_string().contains("model.trunk.widths"), "{e}");
+    assert_eq!(e.exit(), USAGE);
+    assert!(!third.join("model.safetensors").exists());
+}
+
+#[test]
+fn learning_makes_the_loss_smaller() {
+    let p = place();
+    let out = p.root.join("run");
+    let more =
+        ["run.epochs=1", "run.steps_per_epoch=60", "run.log_every=10", "optim.lr_start=0.03", "optim.lr_end=0.03"];
+    train(&options(&p.data, &out, &more));
+    let lines = lines(&out);
+    let (first, last) = (lines[0].loss.unwrap(), lines[5].loss.unwrap());
+    assert!(last < 0.8 * first, "{first} to {last}");
+}

@@ -120,8 +120,8 @@ pub(crate) fn after(i: usize, x: Tensor<4>, tracked: bool) -> Tensor<4> {
     if i < 4 { relu(x) } else { x }
 }
 
-/// Max-pooling 3/2 as maxima of shifted slices, rows first: faster than the pooling operator where no indices are
-/// needed for a backward pass.
+/// Max-pooling 3/2 as maxima of shifted slices, rows first, then every second column: faster than the pooling operator
+/// where no indices are needed for a backward pass.
 ///
 /// # Shapes
 /// - `x`: `[B, C, H, W]`
@@ -132,8 +132,8 @@ fn pool(x: Tensor<4>) -> Tensor<4> {
     let (last_row, last_column) = (2 * (rows - 1) + 1, 2 * (columns - 1) + 1);
     let row = |i: usize| x.clone().slice(s![.., .., i..i + last_row;2, ..]);
     let x = row(0).max_pair(row(1)).max_pair(row(2));
-    let column = |i: usize| x.clone().slice(s![.., .., .., i..i + last_column;2]);
-    column(0).max_pair(column(1)).max_pair(column(2))
+    let column = |i: usize| x.clone().slice(s![.., .., .., i..i + last_column]);
+    column(0).max_pair(column(1)).max_pair(column(2)).slice(s![.., .., .., 0..last_column;2])
 }
 
 #[cfg(test)]

@@ -1,0 +1,215 @@
+//! The program as people run it: exit codes, dry runs, interruption at any point.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use support::{Pack, corpus_folder, corpus_videos, dataset_bytes, pack, vot_dataset};
+
+fn ingest() -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("ingest"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    ingest().args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn config(dir: &Path, content: &str) -> PathBuf {
+    let path = dir.join("build.toml");
+    fs::write(&path, content).unwrap();
+    path
+}
+
+/// Starts a build and waits until `reached`; the build must still be running then.
+fn start_until(args: &[String], reached: impl Fn() -> bool) -> Child {
+    let mut child = ingest().args(args).spawn().unwrap();
+    let begin = Instant::now();
+    while !reached() {
+        assert!(child.try_wait().unwrap().is_none(), "the build ended before the point was reached");
+        assert!(begin.elapsed() < Duration::from_secs(60), "the point was never reached");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child
+}
+
+fn files(dir: &Path, ending: &str) -> usize {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(ending)).count()
+}
+
+#[test]
+fn killed_at_any_point_and_run_again_gives_the_same_dataset() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = corpus_folder(dir.path(), &corpus_videos(12, 6));
+    let archive = pack(&folder, Pack::Gz, true);
+    let config = config(dir.path(), "shard_bytes = 700000");
+    let args = |source: &Path, out: &Path| -> Vec<String> {
+        let words = ["build", "--source", &format!("crops={}", source.display()), "--out", &out.display().to_string()];
+        let rest = ["--config", &config.display().to_string(), "--threads", "1"];
+        words.iter().chain(&rest).map(|word| (*word).to_owned()).collect()
+    };
+    let whole = dir.path().join("whole");
+    let done = ingest().args(args(&folder, &whole)).output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let want = dataset_bytes(&whole);
+    assert!(want.len() > 7, "several shards: {:?}", want.keys());
+
+    for point in 0..4 {
+        let out = dir.path().join(format!("killed-{point}"));
+        let source = if point == 0 { &archive } else { &folder };
+        let args = args(source, &out);
+        let (shards, work) = (out.join("shards"), out.join(".ingest"));
+        let spools = || {
+            fs::read_dir(&work)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|e| e.file_name().to_string_lossy().starts_with("spool"))
+        };
+        let mut child = start_until(&args, || match point {
+            0 => spools(),
+            1 => work.join("build.json").exists(),
+            2 => files(&shards, ".arrow") >= 1,
+            _ => files(&work, "3.json") >= 1,
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!out.join("dataset.json").exists(), "point {point} came too late");
+        let again = ingest().args(&args).output().unwrap();
+        assert!(again.status.success(), "{}", text(&again.stderr));
+        assert!(dataset_bytes(&out) == want, "point {point} differs");
+    }
+}
+
+#[test]
+fn an_interrupt_stops_cleanly_and_a_damaged_shard_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = corpus_folder(dir.path(), &corpus_videos(12, 6));
+    let config = config(dir.path(), "shard_bytes = 700000");
+    let out = dir.path().join("out");
+    let args: Vec<String> = ["build", "--threads", "1", "--json", "--source"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain([format!("crops={}", folder.display()), "--config".into(), config.display().to_string()])
+        .chain(["--out".into(), out.display().to_string()])
+        .collect();
+    let child = start_until(&args, || files(&out.join("shards"), ".arrow") >= 1);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let stopped = child.wait_with_output().unwrap();
+    assert_eq!(stopped.status.code(), Some(130), "{}", text(&stopped.stderr));
+    assert!(text(&stopped.stderr).contains("run the same command again"), "{}", text(&stopped.stderr));
+    let leftovers = fs::read_dir(out.join("shards")).unwrap().map(|e| e.unwrap().file_name());
+    assert!(leftovers.into_iter().all(|name| name.to_string_lossy().ends_with(".arrow")));
+
+    let first = ingest().args(&args).output().unwrap();
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
+    assert!(report["shards_kept"].as_u64().unwrap() >= 1 && report["frames_per_s"].as_f64().unwrap() > 0.0, "{report}");
+    let want = dataset_bytes(&out);
+
+    // Nothing is done where nothing is to be done.
+    let idle = ingest().args(&args).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&idle.stdout).unwrap();
+    assert_eq!((idle.status.code(), report["shards_built"].as_u64()), (Some(0), Some(0)));
+
+    // A shard that is gone is built again, and a damaged one when shards are checked.
+    fs::remove_file(out.join("shards/shard-00001.arrow")).unwrap();
+    let mut bytes = fs::read(out.join("shards/shard-00000.arrow")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(out.join("shards/shard-00000.arrow"), bytes).unwrap();
+    let merge = run(&["merge", out.to_str().unwrap()]);
+    assert_eq!(merge.status.code(), Some(1));
+    assert!(text(&merge.stderr).contains("2 of") && text(&merge.stderr).contains("(0, 1)"), "{}", text(&merge.stderr));
+    let repaired = ingest().args(&args).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&repaired.stdout).unwrap();
+    assert_eq!(report["shards_built"].as_u64(), Some(2), "{report}");
+    assert!(dataset_bytes(&out) == want);
+    assert_eq!(run(&["merge", out.to_str().unwrap()]).status.code(), Some(0));
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = vot_dataset(dir.path(), 2, 3);
+    let out = dir.path().join("out");
+    let source = format!("sequences={}", source.display());
+    let args = ["build", "--source", &source, "--out", out.to_str().unwrap(), "--dry-run", "--search-px", "432"];
+    let plain = run(&args);
+    assert_eq!(plain.status.code(), Some(0), "{}", text(&plain.stderr));
+    for needle in ["videos   2", "rows     6", "shards   1", "free", "search_px = 432", "jpeg_quality = 95"] {
+        assert!(text(&plain.stdout).contains(needle), "{needle}: {}", text(&plain.stdout));
+    }
+    let json = run(&[&args[..], &["--json"]].concat());
+    let plan: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((plan["rows"].as_u64(), plan["config"]["search_px"].as_u64()), (Some(6), Some(432)));
+    assert!(plan["bytes"].as_u64().unwrap() > 0 && plan["free_bytes"].as_u64().is_some());
+    assert!(!out.exists());
+}
+
+#[test]
+fn exit_codes_are_the_documented_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = vot_dataset(dir.path(), 2, 2);
+    let source = format!("sequences={}", path.display());
+    let out = dir.path().join("out");
+    let out = out.to_str().unwrap();
+    let build = |more: &[&str]| run(&[&["build", "--source", &source, "--out", out], more].concat());
+    for (args, needle) in [
+        (vec!["build"], "--source"),
+        (vec!["build", "--source", "pixels=x", "--out", out], "use crops or sequences"),
+        (vec!["build", "--source", &source, "--out", out, "--part", "2/2"], "I/N"),
+        (vec!["build", "--source", &source, "--out", out, "--threads", "0"], "threads"),
+        (vec!["build", "--source", &source, "--out", out, "--search-px", "10"], "search_px = 10"),
+    ] {
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(needle), "{args:?}: {}", text(&output.stderr));
+    }
+    let unknown = config(dir.path(), "shard_byte = 1");
+    let output = build(&["--config", unknown.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("shard_byte"), "{}", text(&output.stderr));
+    assert!(!Path::new(out).exists());
+
+    assert_eq!(build(&[]).status.code(), Some(0));
+    for (more, needle) in [
+        (&["--buffer-compression", "zstd"][..], "buffer_compression is \"none\" there"),
+        (&["--search-px", "400"], "search_px is 352 there, 400 asked for"),
+    ] {
+        let other = build(more);
+        assert_eq!(other.status.code(), Some(1));
+        assert!(text(&other.stderr).contains(needle), "{}", text(&other.stderr));
+    }
+    fs::write(path.join("seq1/color/00000001.jpg"), "gone bad").unwrap();
+    let rejected = dir.path().join("rejected");
+    let args = ["build", "--source", &source, "--out", rejected.to_str().unwrap(), "--buffer-compression", "lz4"];
+    for _ in 0..2 {
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("rejects.jsonl"), "{}", text(&output.stderr));
+    }
+    assert!(shards::reader::Dataset::open(&rejected).is_ok());
+    let strict =
+        run(&["build", "--source", &source, "--out", dir.path().join("s").to_str().unwrap(), "--max-rejects", "0"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(text(&strict.stderr).contains("--max-rejects 0"), "{}", text(&strict.stderr));
+
+    let foreign = dir.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("thesis.txt"), "years of work").unwrap();
+    let output = run(&["build", "--source", &source, "--out", foreign.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("thesis.txt"), "{}", text(&output.stderr));
+    assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
+    assert_eq!(run(&["merge", foreign.to_str().unwrap()]).status.code(), Some(1));
+    assert_eq!(run(&["--version"]).status.code(), Some(0));
+}

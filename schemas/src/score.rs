@@ -7,27 +7,36 @@ use std::collections::BTreeMap;
 /// Scores of one tracker over one data set in one dialect. Numbers of different dialects do not compare.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScoreDoc {
-    /// `vot-python`, `vot-matlab-2015`, `vot-matlab`, `pysot` or `mindspore`.
+    /// Whose definitions these numbers follow: `vot-python`, `vot-matlab-2015`, `vot-matlab`, `pysot` or `mindspore`.
     pub dialect: String,
     /// Accuracy, averaged the dialect's way.
     pub accuracy: f64,
-    /// Mean overlap over all valid frames of all sequences.
+    /// Mean over the valid frames of all sequences, where the dialect has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy_pooled: Option<f64>,
-    /// Sum over sequences of the mean number of failures over repetitions.
+    /// Sum over sequences of the mean number of failures over repetitions (PySOT's "lost number").
     pub failures: f64,
-    /// Failures per 100 frames.
+    /// 100 * failures / frames; lower is better. The unit of VOT2016 to VOT2019, PySOT and MindSpore.
     pub robustness_per_100: f64,
-    /// Failures per sequence.
+    /// failures / sequences; lower is better. The unit of the VOT2013 to VOT2015 tables.
     pub robustness_mean_failures: f64,
-    /// exp(-S * failures / frames), S = 30: the AR plot's horizontal axis.
+    /// Failures per sequence weighted by its frames: the Python toolkit's "Robustness".
+    pub robustness_weighted_failures: f64,
+    /// exp(-30 F / N), higher is better: the horizontal axis of AR plots. F / N is failures / frames; in
+    /// `vot-python` the weighted failures over the mean length.
     pub reliability: f64,
-    /// Expected average overlap; absent when no sequence is as long as the interval's low end.
+    /// Expected average overlap; null where no run is long enough for the interval.
     pub eao: Option<f64>,
-    /// Sequence lengths over which the curve was averaged, low and high.
-    pub eao_interval: [u32; 2],
+    /// Lengths that EAO averages over, low and high.
+    pub eao_interval: [usize; 2],
+    /// The EAO curve if asked for: by length from 1 (in `vot-python` by frame index from 0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eao_curve: Option<Vec<Option<f64>>>,
     /// Per sequence.
     pub sequences: BTreeMap<String, SequenceScore>,
+    /// Per tag, in `vot-matlab`, `vot-matlab-2015` and `pysot`, where the sequences have tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, TagScore>,
     /// Things to know when reading these numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -36,12 +45,27 @@ pub struct ScoreDoc {
 /// Scores of one sequence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SequenceScore {
-    /// Mean overlap, the dialect's way; absent when no frame is left.
+    /// Mean overlap, the dialect's way; null where no frame counts.
     pub accuracy: Option<f64>,
     /// Mean number of failures over repetitions.
     pub failures: f64,
     /// Frames.
     pub frames: u64,
+    /// exp(-30 failures / frames).
+    pub reliability: f64,
+}
+
+/// Scores of the frames with one tag.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TagScore {
+    /// Mean overlap over tagged frames of all sequences; null where no frame counts.
+    pub accuracy: Option<f64>,
+    /// Failures on tagged frames: sum over sequences of the mean over repetitions.
+    pub failures: f64,
+    /// Tagged frames.
+    pub frames: u64,
+    /// Expected average overlap with fragments weighted by their share of tagged frames.
+    pub eao: Option<f64>,
 }
 
 /// `eval.json` in the reference's shape: one entry per sequence, and `all_videos`. Always dialect `mindspore`.

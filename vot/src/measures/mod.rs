@@ -10,7 +10,6 @@
 //! Failures of a sequence are its mean number over repetitions, those of a data set their sum.
 
 mod accuracy;
-mod document;
 mod eao;
 mod eval;
 mod interval;
@@ -18,10 +17,10 @@ mod interval;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-pub use document::{Score, SequenceScore, TagScore};
 pub use eao::{Cut, EaoRun, average_entries, average_lengths, every_frame, fragment_curve, python_curve};
 pub use eval::eval_json;
 pub use interval::{AutoInterval, automatic_interval, named_interval};
+pub use schemas::score::{ScoreDoc as Score, SequenceScore, TagScore};
 
 use crate::dialect::Dialect;
 use crate::error::Error;
@@ -131,7 +130,7 @@ pub fn score(dialect: Dialect, runs: &[Runs<'_>], options: &ScoreOptions) -> Res
         warnings.extend(sequence.warnings.iter().cloned());
     }
     Ok(Score {
-        dialect,
+        dialect: dialect.to_string(),
         accuracy,
         accuracy_pooled: (dialect != Dialect::VotPython).then_some(pooled_accuracy),
         failures,

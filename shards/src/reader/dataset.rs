@@ -1,0 +1,111 @@
+//! A whole dataset: manifest and shards.
+
+use super::{ReadError, Row, Shard};
+use schemas::format::DATASET_FORMAT;
+use schemas::manifest::{MANIFEST_FILE, Manifest, SHARD_DIR};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A complete dataset. Cheap to share between threads.
+#[derive(Debug)]
+pub struct Dataset {
+    path: PathBuf,
+    manifest: Manifest,
+    shards: Vec<OnceLock<Result<Shard, ReadError>>>,
+}
+
+impl Dataset {
+    /// Opens a dataset: reads and checks its manifest; shards are opened when first used.
+    ///
+    /// # Errors
+    /// When there is no manifest, it is damaged or too new, or a shard's size is not what it says.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let file = path.join(MANIFEST_FILE);
+        let io = |e: io::Error| ReadError::Io { path: file.clone(), message: e.to_string() };
+        let text = match std::fs::read(&file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ReadError::NoManifest(path.to_owned())),
+            other => other.map_err(io)?,
+        };
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .map_err(|e| ReadError::Manifest { path: file.clone(), message: e.to_string() })?;
+        manifest.format.check(DATASET_FORMAT).map_err(|source| ReadError::Format { path: file.clone(), source })?;
+        for entry in &manifest.shards {
+            let plain = Path::new(&entry.file).components().count() == 1 && !entry.file.starts_with('.');
+            if !plain {
+                let message = format!("the shard name {:?} is not a file name", entry.file);
+                return Err(ReadError::Manifest { path: file, message });
+            }
+        }
+        let shards = manifest.shards.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { path: path.to_owned(), manifest, shards })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Rows of all shards.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.manifest.totals.rows
+    }
+
+    /// Path of a shard's file.
+    #[must_use]
+    pub fn shard_path(&self, number: usize) -> Option<PathBuf> {
+        self.manifest.shards.get(number).map(|entry| self.path.join(SHARD_DIR).join(&entry.file))
+    }
+
+    /// One shard, opened when first asked for.
+    ///
+    /// # Errors
+    /// When there is none of that number, or it is damaged.
+    pub fn shard(&self, number: usize) -> Result<&Shard, ReadError> {
+        let missing = || ReadError::Manifest {
+            path: self.path.join(MANIFEST_FILE),
+            message: format!("it has no shard {number}: it has {}", self.shards.len()),
+        };
+        let cell = self.shards.get(number).ok_or_else(missing)?;
+        let path = self.shard_path(number).ok_or_else(missing)?;
+        let opened = cell.get_or_init(|| {
+            let damaged = |message: String| ReadError::Damaged { path: path.clone(), message };
+            let entry = self.manifest.shards.get(number).ok_or_else(missing)?;
+            let bytes = std::fs::metadata(&path).map(|m| m.len());
+            if let Ok(bytes) = bytes
+                && bytes != entry.bytes
+            {
+                return Err(damaged(format!("it has {bytes} bytes, the manifest says {}", entry.bytes)));
+            }
+            let shard = Shard::open(&path)?;
+            let (rows, meta) = (shard.rows() as u64, shard.meta());
+            if rows != entry.rows {
+                return Err(damaged(format!("it has {rows} rows, the manifest says {}", entry.rows)));
+            }
+            if meta.shard as usize != number || meta.config_hash != self.manifest.config_hash {
+                return Err(damaged(format!(
+                    "it is shard {} of configuration {}, the manifest wants shard {number} of {}",
+                    meta.shard, meta.config_hash, self.manifest.config_hash
+                )));
+            }
+            Ok(shard)
+        });
+        opened.as_ref().map_err(Clone::clone)
+    }
+
+    /// One row by shard and place.
+    ///
+    /// # Errors
+    /// As [`Dataset::shard`] and [`Shard::row`].
+    pub fn row(&self, shard: u32, row: u32) -> Result<Row, ReadError> {
+        self.shard(shard as usize)?.row(row as usize)
+    }
+}

@@ -135,7 +135,7 @@ pub struct Summary {
 pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainError> {
     let out = options.out.as_path();
     let folder = |source| TrainError::Folder { path: out.to_path_buf(), source };
-    let used = std::fs::read_dir(out).is_ok_and(|mut d| d.next().is_some());
+    let used = std::fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| e.file_name() != LOCK)));
     if used && !options.resume {
         return Err(TrainError::Exists(out.to_path_buf()));
     }

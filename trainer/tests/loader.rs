@@ -54,7 +54,7 @@ fn the_target_lies_on_the_object() {
             let (cx, cy) = (sx / n - 127.5, sy / n - 127.5);
             assert!((cx - target[0]).abs() < 2.0 && (cy - target[1]).abs() < 2.0, "{target:?} against {cx}, {cy}");
             let area = target[2] * target[3];
-            assert!((n / area - 1.0).abs() < 0.1, "{n} against {area}");
+            assert!((n / area - 1.0).abs() < 0.2, "{n} against {area}");
         }
     }
 }
@@ -79,7 +79,7 @@ fn unreadable_rows_are_replaced_and_counted() {
         bad.path(),
         352,
         Some(|video, row, data: &mut RowData| {
-            if video == 1 && row == 2 {
+            if video == 1 && (row == 2 || row == 3) {
                 data.search.truncate(500);
                 data.template.truncate(200);
             }
@@ -89,6 +89,10 @@ fn unreadable_rows_are_replaced_and_counted() {
     let steps = 0..16;
     let (before, after) = (all(&good, steps.clone()), all(&bad, steps.clone()));
     let substituted: u64 = after.iter().map(|b| b.substituted).sum();
+    let hit = |id: shards::plan::RowId| (6 + 2..=6 + 3).contains(&id.row);
+    let drawn = (0..16).flat_map(|s| [bad.pair_at(s, 0), bad.pair_at(s, 1)]);
+    let expected = drawn.filter(|p| hit(p.template) || hit(p.search)).count();
+    assert_eq!(substituted, expected as u64);
     assert!(substituted > 0);
     for (a, b) in before.iter().zip(&after) {
         assert_eq!(a == b, b.substituted == 0, "step {}", a.step);

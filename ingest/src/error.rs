@@ -77,7 +77,7 @@ pub enum IngestError {
         first: String,
     },
     /// A shard or the index could not be written.
-    #[error("build the dataset: {0}; finished shards are kept: run the same command again")]
+    #[error("build the dataset: {0}")]
     Write(#[from] shards::writer::WriteError),
     /// A dataset cannot be put together yet.
     #[error("merge {}: {reason}", path.display())]

@@ -30,7 +30,7 @@ fn a_vot_data_set_becomes_a_dataset_that_verifies() {
     let report = build(&sequences(&source), &config, &out, &options(1)).unwrap();
     assert_eq!((report.videos, report.tracks, report.rows, report.rejects), (4, 4, 20, 0));
     assert!(report.shards > 1);
-    assert!(shards::reader::verify(&out).unwrap().is_empty());
+    assert!(shards::verify::verify(&out, |_| ()).unwrap().findings.is_empty());
     let again = dir.path().join("again");
     build(&sequences(&source), &config, &again, &options(3)).unwrap();
     assert!(dataset_bytes(&again) == dataset_bytes(&out));
@@ -42,7 +42,7 @@ fn a_vot_data_set_becomes_a_dataset_that_verifies() {
         for i in 0..shard.rows() {
             let row = shard.row(i).unwrap();
             seen.push((row.video().to_owned(), row.frame(), row.row_in_track(), row.track_len()));
-            assert_eq!((row.dataset(), row.track(), row.frame_w(), row.frame_h()), ("vot-small", "1", 320, 240));
+            assert_eq!((row.dataset(), row.track(), row.frame_size()), ("vot-small", "1", [320, 240]));
             // Context window of a 36x30 target: p = 33, sqrt(69 * 63).
             let scale = 127.0 / (69.0f32 * 63.0).sqrt();
             assert!((row.scale() - scale).abs() < 0.03 * scale, "{} {scale}", row.scale());

@@ -63,8 +63,7 @@ impl protocol::Tracker for Streamed<'_> {
 
     fn update(&mut self, frame: usize) -> Result<protocol::Output, JobError> {
         let picture = self.picture(frame)?;
-        let output =
-            self.tracker.update(&picture).map_err(|source| JobError::Track { frame: frame as u64, source })?;
+        let output = self.tracker.update(&picture).map_err(|source| JobError::Track { frame: frame as u64, source })?;
         let [x, y, w, h] = output.rect;
         Ok(protocol::Output { region: Region::rect(x, y, w, h), confidence: Some(output.score) })
     }
@@ -307,8 +306,7 @@ fn measure(sequence: &mut Sequence, max_pixels: u64) -> Result<(u32, u32), Frame
         return Ok(size);
     }
     let reason = "there is no image in it, and its size is not described";
-    let first =
-        sequence.frames.first().ok_or_else(|| FrameError::Empty { path: sequence.root.clone(), reason })?;
+    let first = sequence.frames.first().ok_or_else(|| FrameError::Empty { path: sequence.root.clone(), reason })?;
     let frame = folder::read(first, max_pixels)?;
     let size = (frame.width as u32, frame.height as u32);
     (sequence.width, sequence.height) = (Some(size.0), Some(size.1));
@@ -338,11 +336,8 @@ pub fn score_results(
             }
         }
     }
-    let runs: Vec<Runs<'_>> = sequences
-        .iter()
-        .zip(&trajectories)
-        .map(|(sequence, trajectories)| Runs { sequence, trajectories })
-        .collect();
+    let runs: Vec<Runs<'_>> =
+        sequences.iter().zip(&trajectories).map(|(sequence, trajectories)| Runs { sequence, trajectories }).collect();
     Ok(score(dialect, &runs, &score_options(dataset, interval))?)
 }
 

@@ -233,9 +233,7 @@ pub fn next(job: Job, event: Event, now: u64, policy: &Policy) -> (Job, Option<A
             let delay = policy.retry.saturating_mul(1 << (attempts - 1).min(16));
             (Job { not_before: now.saturating_add(delay), ..job.to(Waiting) }, None)
         }
-        (Failing, Event::WorkerFree) => {
-            (Job { not_before: now + policy.retry, ..job }, Some(Action::PublishFailure))
-        }
+        (Failing, Event::WorkerFree) => (Job { not_before: now + policy.retry, ..job }, Some(Action::PublishFailure)),
         (Failing, Event::FailurePublished) => (job.to(Failed), None),
         (Failed, Event::RetryAsked) => (Job { state: Claimed, ..Job::new() }, Some(Action::TakeBack)),
         (Waiting, Event::RetryAsked) => (Job { not_before: 0, ..job }, None),

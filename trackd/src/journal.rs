@@ -235,7 +235,8 @@ impl Journal {
     /// # Errors
     /// [`JournalError`] when they cannot be read.
     pub fn open_jobs(&self) -> Result<Vec<Entry>, JournalError> {
-        let sql = "SELECT * FROM jobs WHERE state NOT IN ('done', 'failed', 'gone') OR retry = 1 ORDER BY created, rowid";
+        let sql =
+            "SELECT * FROM jobs WHERE state NOT IN ('done', 'failed', 'gone') OR retry = 1 ORDER BY created, rowid";
         self.query(sql, [])
     }
 

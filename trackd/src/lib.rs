@@ -36,7 +36,8 @@ pub fn child_main_if_asked() -> Option<ExitCode> {
         return None;
     }
     let first = args.next()?;
-    let code = if first == OsStr::new(PROBE_ARGUMENT) { probe(Path::new(&args.next()?)) } else { decode(first.as_ref()) };
+    let code =
+        if first == OsStr::new(PROBE_ARGUMENT) { probe(Path::new(&args.next()?)) } else { decode(first.as_ref()) };
     Some(ExitCode::from(code))
 }
 

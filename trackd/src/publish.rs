@@ -54,9 +54,8 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     let text = |p: &Path| CString::new(p.as_os_str().as_bytes()).map_err(io::Error::other);
     let (old, new) = (text(from)?, text(to)?);
     // SAFETY: both pointers are NUL-terminated strings that outlive the call.
-    let done = unsafe {
-        libc::renameat2(libc::AT_FDCWD, old.as_ptr(), libc::AT_FDCWD, new.as_ptr(), libc::RENAME_NOREPLACE)
-    };
+    let done =
+        unsafe { libc::renameat2(libc::AT_FDCWD, old.as_ptr(), libc::AT_FDCWD, new.as_ptr(), libc::RENAME_NOREPLACE) };
     if done == 0 {
         return Ok(());
     }
@@ -110,7 +109,8 @@ pub fn published(parent: &Path, name: &OsStr, document: &str, id: &str) -> Optio
     entries.flatten().map(|e| e.path()).find(|folder| {
         let file_name = folder.file_name().unwrap_or_default().as_bytes();
         let ours = file_name.strip_prefix(name.as_bytes()).is_some_and(|rest| {
-            rest.is_empty() || rest.strip_prefix(b"-").is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit))
+            rest.is_empty()
+                || rest.strip_prefix(b"-").is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit))
         });
         ours && fs::read(folder.join(document))
             .ok()

@@ -131,7 +131,8 @@ fn fingerprint(path: &Path, hash: &mut impl Hasher, files: &mut Vec<PathBuf>) ->
     hash.write_i64(metadata.mtime_nsec());
     hash.write_u64(metadata.ino());
     if metadata.is_dir() {
-        let mut names: Vec<OsString> = fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
+        let mut names: Vec<OsString> =
+            fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
         names.sort();
         for name in names {
             fingerprint(&path.join(name), hash, files)?;
@@ -213,8 +214,22 @@ mod tests {
     #[test]
     fn litter_is_ignored() {
         let ignored_names = [
-            ".hidden", ".DS_Store", "clip.mp4.part", "a.tmp", "a.crdownload", "a.filepart", "a.mp4~", ".syncthing.a.mp4",
-            "~syncthing~a.mp4", ".~tmp~", ".stfolder", "@eaDir", "Thumbs.db", "desktop.ini", "_UNPACK_a", ".trackd",
+            ".hidden",
+            ".DS_Store",
+            "clip.mp4.part",
+            "a.tmp",
+            "a.crdownload",
+            "a.filepart",
+            "a.mp4~",
+            ".syncthing.a.mp4",
+            "~syncthing~a.mp4",
+            ".~tmp~",
+            ".stfolder",
+            "@eaDir",
+            "Thumbs.db",
+            "desktop.ini",
+            "_UNPACK_a",
+            ".trackd",
         ];
         for name in ignored_names {
             assert!(ignored(OsStr::new(name)), "{name}");

@@ -39,7 +39,7 @@ impl Watcher {
                 return;
             }
             // A full channel means that a wake-up is waiting already.
-            drop(wake.try_send(()));
+            _ = wake.try_send(());
         };
         let started = new_debouncer(DEBOUNCE, None, handler)
             .and_then(|mut debouncer| debouncer.watch(inbox, RecursiveMode::NonRecursive).map(|()| debouncer));

@@ -63,13 +63,7 @@ pub fn retry(args: &args::Retry) -> Result<u8, CliError> {
     answer(&args.journal, &journal, &state, &entry, "will be tried again")
 }
 
-fn answer(
-    args: &args::Journal,
-    journal: &Journal,
-    state: &Path,
-    entry: &Entry,
-    what: &str,
-) -> Result<u8, CliError> {
+fn answer(args: &args::Journal, journal: &Journal, state: &Path, entry: &Entry, what: &str) -> Result<u8, CliError> {
     let when = if is_alive(state) { "" } else { " when `trackd watch` runs again" };
     eprintln!("job {} ({}) {what}{when}", entry.id, entry.name);
     if args.json {
@@ -95,7 +89,7 @@ pub fn list(args: &args::Journal) -> Result<u8, CliError> {
         };
         let name: String = entry.name.chars().flat_map(char::escape_debug).collect();
         // Writing into a String cannot fail.
-        drop(writeln!(text, "{}  {:<10}  {name}  {note}", entry.id, entry.job.state.as_str()));
+        _ = writeln!(text, "{}  {:<10}  {name}  {note}", entry.id, entry.job.state.as_str());
     }
     print(&text)?;
     Ok(DONE)
@@ -118,17 +112,12 @@ pub fn status(args: &args::Journal) -> Result<u8, CliError> {
     for state in State::ALL {
         let count = counts.get(state.as_str()).copied().unwrap_or(0);
         if count > 0 {
-            drop(writeln!(text, "{:<10} {count}", state.as_str()));
+            _ = writeln!(text, "{:<10} {count}", state.as_str());
         }
     }
     for entry in all.iter().filter(|e| e.job.state == State::NeedsInit) {
-        drop(writeln!(
-            text,
-            "{} needs a box: trackd init {} X,Y,W,H --outbox {}",
-            entry.name,
-            entry.id,
-            args.outbox.display()
-        ));
+        let (name, id, outbox) = (&entry.name, &entry.id, args.outbox.display());
+        _ = writeln!(text, "{name} needs a box: trackd init {id} X,Y,W,H --outbox {outbox}");
     }
     print(&text)?;
     Ok(DONE)

@@ -7,10 +7,10 @@ mod scores;
 use crate::daemon::{Ended, Settings, state_of, watch};
 use crate::engine::{EngineError, Engines, ModelEngines};
 use crate::evaluate::{EvalError, EvalOptions, evaluate, score_results};
+use crate::frames::Limits;
 use crate::frames::video::{Choice, Decoders};
-use crate::frames::{FrameError, Limits};
 use crate::input::{Input, InputError, Start};
-use crate::publish::{TEMPORARY, move_into, publish, remove, sync_folder};
+use crate::publish::{TEMPORARY, move_into, remove, sync_folder};
 use crate::run::{JobError, RunOptions, run as run_job};
 use args::{Cli, Command};
 use clap::Parser;
@@ -136,8 +136,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Track(args) => track(args),
         Command::Eval(args) => eval(&args),
         Command::Score(args) => {
-            let score =
-                score_results(&args.dataset, &args.results, &args.experiment, args.dialect, args.eao_interval)?;
+            let score = score_results(&args.dataset, &args.results, &args.experiment, args.dialect, args.eao_interval)?;
             scores::print(&score, args.json)?;
             Ok(DONE)
         }
@@ -188,12 +187,8 @@ fn track(args: args::Track) -> Result<u8, CliError> {
         return Err(CliError::Exists { path: args.out });
     }
     let input = Input::open(&args.input).map_err(JobError::from)?;
-    let options = RunOptions {
-        decoders: decoders(args.decoder)?,
-        limits: Limits::default(),
-        overlay: args.overlay,
-        job: None,
-    };
+    let options =
+        RunOptions { decoders: decoders(args.decoder)?, limits: Limits::default(), overlay: args.overlay, job: None };
     let start = match args.init {
         Some(rect) => Start::new(0, rect, "--init").map_err(JobError::from)?,
         None => find_start(&input, &options)?,
@@ -256,12 +251,7 @@ fn eval(args: &args::Eval) -> Result<u8, CliError> {
         repetitions: args.repetitions.map(usize::from),
         tracker: args.tracker.clone(),
         interval: args.eao_interval,
-        run: RunOptions {
-            decoders: decoders(Choice::Builtin)?,
-            limits: Limits::default(),
-            overlay: false,
-            job: None,
-        },
+        run: RunOptions { decoders: decoders(Choice::Builtin)?, limits: Limits::default(), overlay: false, job: None },
     };
     let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
     let bar = bar(None);

@@ -10,7 +10,7 @@ fn table(score: &Score) -> String {
     let mut text = format!("{:<32} {:>9} {:>9} {:>7}\n", "sequence", "accuracy", "failures", "frames");
     for (name, s) in &score.sequences {
         // Writing into a String cannot fail.
-        drop(writeln!(text, "{name:<32} {:>9} {:>9.2} {:>7}", number(s.accuracy), s.failures, s.frames));
+        _ = writeln!(text, "{name:<32} {:>9} {:>9.2} {:>7}", number(s.accuracy), s.failures, s.frames);
     }
     let [low, high] = score.eao_interval;
     let rows = [
@@ -23,7 +23,7 @@ fn table(score: &Score) -> String {
         ("EAO", format!("{} (lengths {low} to {high})", number(score.eao))),
     ];
     for (name, value) in rows {
-        drop(writeln!(text, "{name:<24} {value}"));
+        _ = writeln!(text, "{name:<24} {value}");
     }
     text
 }

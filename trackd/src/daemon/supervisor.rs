@@ -345,7 +345,8 @@ impl Supervisor {
         let key = *key;
         let event = match end.outcome {
             Ok(folder) => {
-                entry.result = folder.strip_prefix(&self.settings.outbox).ok().map(|p| p.to_string_lossy().into_owned());
+                entry.result =
+                    folder.strip_prefix(&self.settings.outbox).ok().map(|p| p.to_string_lossy().into_owned());
                 entry.error = None;
                 Event::Published
             }
@@ -366,7 +367,8 @@ impl Supervisor {
         while let Some(current) = event.take() {
             let Some(entry) = self.jobs.get_mut(&key) else { return Ok(()) };
             let (job, action) = next(entry.job, current, now(), &self.policy);
-            let changed = (job.state, job.attempts, job.starts) != (entry.job.state, entry.job.attempts, entry.job.starts);
+            let changed =
+                (job.state, job.attempts, job.starts) != (entry.job.state, entry.job.attempts, entry.job.starts);
             entry.job = job;
             let entry = entry.clone();
             if changed {

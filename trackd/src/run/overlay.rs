@@ -101,8 +101,7 @@ impl Overlay {
 fn start(ffmpeg: &Path, file: &Path) -> io::Result<Running> {
     let listed = Command::new(ffmpeg).args(["-hide_banner", "-encoders"]).stderr(Stdio::null()).output()?;
     let x264 = String::from_utf8_lossy(&listed.stdout).contains(" libx264 ");
-    let codec: &[&str] =
-        if x264 { &["libx264", "-preset", "veryfast", "-crf", "23"] } else { &["mpeg4", "-q:v", "4"] };
+    let codec: &[&str] = if x264 { &["libx264", "-preset", "veryfast", "-crf", "23"] } else { &["mpeg4", "-q:v", "4"] };
     let mut command = Command::new(ffmpeg);
     command
         .args(["-v", "error", "-y", "-f", "image2pipe", "-framerate", "25", "-c:v", "ppm", "-i", "-"])

@@ -31,9 +31,7 @@ pub fn write_arrow(path: &Path, frames: &[Tracked]) -> io::Result<()> {
         side(1),
         side(2),
         side(3),
-        Arc::new(
-            frames.iter().map(|f| Some(f.output.map_or(f32::NAN, |o| o.score as f32))).collect::<Float32Array>(),
-        ),
+        Arc::new(frames.iter().map(|f| Some(f.output.map_or(f32::NAN, |o| o.score as f32))).collect::<Float32Array>()),
         Arc::new(frames.iter().map(|f| Some(f.output.is_some_and(|o| o.lost))).collect::<BooleanArray>()),
         Arc::new(frames.iter().map(|f| Some(f.seconds.map_or(f32::NAN, |s| s as f32))).collect::<Float32Array>()),
     ];

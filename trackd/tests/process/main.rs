@@ -1,0 +1,5 @@
+//! The program as a process: what only shows at its edge.
+
+mod commands;
+mod support;
+mod watch;

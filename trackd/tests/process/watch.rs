@@ -1,0 +1,213 @@
+//! The daemon as a process: dropped inputs, crashes, failures, boxes given later.
+
+use crate::support::{Daemon, bundled, json, names, picture, sequence, wait_for};
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+/// Waits until nothing is left to do, so that a second result would have shown up.
+fn settle(daemon: &Daemon) {
+    wait_for("an idle daemon", || {
+        ["seen", "ready", "claimed", "running", "waiting", "failing"].iter().all(|s| daemon.count(s) == 0)
+    });
+}
+
+#[test]
+fn dropped_while_down_is_tracked_once() {
+    let mut daemon = Daemon::new();
+    sequence(&daemon.inbox.join("seq"), 6);
+    daemon.start();
+    let done = daemon.wait_done("seq");
+    settle(&daemon);
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(names(&daemon.outbox.join("done")), ["seq"]);
+    assert_eq!(names(&daemon.outbox), [".trackd", "done", "failed"]);
+    assert_eq!(names(&daemon.inbox), [".trackd"]);
+    assert_eq!(
+        names(&done),
+        [
+            "eval.json",
+            "input",
+            "result.arrow",
+            "result.json",
+            "seq_001.txt",
+            "seq_001_confidence.value",
+            "seq_001_lost.value",
+            "seq_001_time.value",
+        ]
+    );
+    assert_eq!(names(&done.join("input/seq/color")).len(), 6);
+    assert_eq!(json(&done.join("result.json"))["frames"], 6);
+    assert_eq!(fs::read_to_string(done.join("seq_001.txt")).unwrap().lines().count(), 6);
+    // Started again, it finds nothing to do.
+    daemon.start();
+    wait_for("the daemon", || daemon.ask(&["status"]).1["running"] == true);
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(names(&daemon.outbox.join("done")), ["seq"]);
+    assert_eq!(daemon.count("done"), 1);
+}
+
+#[test]
+fn dropped_in_slow_pieces_is_tracked_once_and_whole() {
+    let mut daemon = Daemon::new();
+    daemon.start();
+    // A video whose writer pauses for longer than the settling time, with the file open and closed.
+    let bytes = fs::read(bundled("videos/bird.mp4")).unwrap();
+    fs::write(daemon.inbox.join("bird.txt"), fs::read(bundled("videos/bird.txt")).unwrap()).unwrap();
+    for (i, part) in bytes.chunks(bytes.len() / 4 + 1).enumerate() {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(daemon.inbox.join("bird.mp4")).unwrap();
+        file.write_all(part).unwrap();
+        if i == 1 {
+            std::thread::sleep(Duration::from_millis(900));
+        }
+        drop(file);
+        std::thread::sleep(Duration::from_millis(900));
+        assert!(i == 3 || names(&daemon.outbox.join("done")).is_empty(), "taken after part {i}");
+    }
+    // A folder whose frames come one after the other.
+    let folder = daemon.inbox.join("frames");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("init.json"), r#"{"targets":[{"frame":1,"region":[40,30,30,30]}]}"#).unwrap();
+    for i in 0..8 {
+        fs::write(folder.join(format!("{i}.jpg")), picture(i)).unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    let result = json(&daemon.wait_done("frames").join("result.json"));
+    assert_eq!((result["frames"].as_u64(), result["init_frame"].as_u64()), (Some(7), Some(1)));
+    let lines = fs::read_to_string(bundled("videos/bird.txt")).unwrap().lines().count();
+    let result = json(&daemon.wait_done("bird").join("result.json"));
+    assert_eq!(result["frames"].as_u64(), Some(lines as u64), "{result}");
+    assert_eq!(result["provenance"]["decoder"], "openh264");
+    settle(&daemon);
+    assert_eq!(names(&daemon.outbox.join("done")), ["bird", "frames"]);
+    assert!(names(&daemon.outbox.join("failed")).is_empty());
+}
+
+#[test]
+fn killed_at_any_moment_each_job_publishes_once() {
+    let mut daemon = Daemon::new();
+    let jobs = 5;
+    for i in 0..jobs {
+        sequence(&daemon.inbox.join(format!("seq{i}")), 30);
+    }
+    // Shorter and longer lives: before the claim, while tracking, around publication.
+    for life in [150, 500, 700, 900, 600, 1100, 800] {
+        daemon.start();
+        std::thread::sleep(Duration::from_millis(life));
+        daemon.kill();
+    }
+    daemon.start();
+    for i in 0..jobs {
+        daemon.wait_done(&format!("seq{i}"));
+    }
+    settle(&daemon);
+    assert_eq!(daemon.stop(), Some(0));
+    let expected: Vec<String> = (0..jobs).map(|i| format!("seq{i}")).collect();
+    assert_eq!(names(&daemon.outbox.join("done")), expected);
+    assert_eq!(names(&daemon.outbox), [".trackd", "done", "failed"], "temporary folders are gone");
+    assert!(names(&daemon.outbox.join("failed")).is_empty());
+    assert!(names(&daemon.inbox.join(".trackd")).is_empty(), "inputs are delivered");
+    for name in &expected {
+        let folder = daemon.outbox.join("done").join(name);
+        assert_eq!(fs::read_to_string(folder.join(format!("{name}_001.txt"))).unwrap().lines().count(), 30);
+        assert_eq!(names(&folder.join("input").join(name).join("color")).len(), 30);
+    }
+    let (_, listed) = daemon.ask(&["list"]);
+    assert_eq!(listed["jobs"].as_array().unwrap().len(), jobs);
+}
+
+#[test]
+fn a_video_without_a_box_waits_for_one() {
+    let mut daemon = Daemon::new();
+    daemon.start();
+    for name in ["by-hand.mp4", "by-file.mp4"] {
+        fs::copy(bundled("videos/bird.mp4"), daemon.inbox.join(name)).unwrap();
+    }
+    wait_for("needs_init", || daemon.count("needs_init") == 2);
+    let (code, job) = daemon.ask(&["init", "by-hand", "10,10,40,40"]);
+    assert_eq!((code, &job["init"]), (0, &serde_json::json!([10.0, 10.0, 40.0, 40.0])));
+    fs::write(daemon.inbox.join("by-file.txt"), "20,20,50,50\n").unwrap();
+    assert_eq!(json(&daemon.wait_done("by-hand").join("result.json"))["init_source"], "trackd init");
+    let done = daemon.wait_done("by-file");
+    assert_eq!(json(&done.join("result.json"))["init_source"], "by-file.txt");
+    wait_for("the input", || names(&done.join("input")) == ["by-file.mp4", "by-file.txt"]);
+    let (code, answer) = daemon.ask(&["init", "by-hand", "1,1,5,5"]);
+    assert_eq!(code, 2, "{answer}");
+    assert_eq!(daemon.ask(&["init", "nobody", "1,1,5,5"]).0, 1);
+}
+
+#[test]
+fn failures_keep_the_input_and_can_be_tried_again() {
+    let mut daemon = Daemon::new();
+    daemon.start();
+    let whole = fs::read(bundled("videos/bird.mp4")).unwrap();
+    fs::write(daemon.inbox.join("notes.pdf"), "%PDF-1.7").unwrap();
+    fs::write(daemon.inbox.join("cut.mp4"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(daemon.inbox.join("cut.txt"), "10,10,40,40\n").unwrap();
+    fs::write(daemon.inbox.join("nan.mp4"), &whole).unwrap();
+    fs::write(daemon.inbox.join("nan.txt"), "nan,10,40,40\n").unwrap();
+    fs::write(daemon.inbox.join("outside.mp4"), &whole).unwrap();
+    fs::write(daemon.inbox.join("outside.txt"), "9000,10,40,40\n").unwrap();
+    fs::write(daemon.inbox.join("empty.mp4"), "").unwrap();
+    sequence(&daemon.inbox.join("broken"), 5);
+    fs::write(daemon.inbox.join("broken/color/00000003.jpg"), "no picture").unwrap();
+    sequence(&daemon.inbox.join("good"), 5);
+    let failed = daemon.outbox.join("failed");
+    for (name, stage, code, file) in [
+        ("notes", "probe", "not-a-video", "notes.pdf"),
+        ("nan", "init", "bad-box", "nan.mp4"),
+        ("outside", "init", "bad-box", "outside.mp4"),
+        ("broken", "decode", "damaged-image", "broken"),
+        ("empty", "probe", "empty-video", "empty.mp4"),
+        ("cut", "decode", "", "cut.mp4"),
+    ] {
+        wait_for(&format!("{name}; log:\n{}", daemon.log()), || failed.join(name).exists());
+        let error = json(&failed.join(name).join("error.json"));
+        assert_eq!(error["stage"], stage, "{error}");
+        if !code.is_empty() {
+            assert_eq!(error["code"], code, "{error}");
+        }
+        assert!(error["message"].as_str().unwrap().contains(name), "{error}");
+        assert!(failed.join(name).join(file).exists(), "the input of {name} is kept");
+    }
+    daemon.wait_done("good");
+    // Repaired where it lies, and tried again.
+    fs::write(failed.join("broken/broken/color/00000003.jpg"), picture(2)).unwrap();
+    assert_eq!(daemon.ask(&["retry", "broken"]).0, 0);
+    daemon.wait_done("broken");
+    assert!(!failed.join("broken").exists());
+    assert_eq!(daemon.ask(&["retry", "broken"]).0, 2);
+    // Dropped again under the same name.
+    sequence(&daemon.inbox.join("good"), 5);
+    daemon.wait_done("good-2");
+}
+
+#[test]
+fn two_daemons_cannot_share_a_journal_and_folders_must_be_usable() {
+    let mut daemon = Daemon::new();
+    daemon.start();
+    wait_for("the daemon", || daemon.ask(&["status"]).1["running"] == true);
+    let (inbox, outbox) = (daemon.inbox.to_str().unwrap(), daemon.outbox.to_str().unwrap());
+    let model = daemon.root.path().join("tiny.safetensors");
+    let model = model.to_str().unwrap();
+    let watch = |inbox: &str, outbox: &str, model: &str| {
+        crate::support::run(&["watch", "--inbox", inbox, "--outbox", outbox, "--model", model])
+    };
+    let (code, _, err) = watch(inbox, outbox, model);
+    assert!(code == 1 && err.contains("another trackd"), "{err}");
+    let file = daemon.root.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let below = file.join("out");
+    let (code, _, err) = watch(inbox, below.to_str().unwrap(), model);
+    assert!(code == 1 && err.contains("outbox") && err.contains("file/out"), "{err}");
+    let (code, _, err) = watch(inbox, inbox, model);
+    assert!(code == 1 && err.contains("two folders"), "{err}");
+    let (code, _, err) = watch(inbox, outbox, file.to_str().unwrap());
+    assert!(code == 1 && err.contains("file"), "{err}");
+    let config = daemon.root.path().join("watch.toml");
+    fs::write(&config, "settle = 3\n").unwrap();
+    let config = config.to_str().unwrap();
+    let (code, _, err) =
+        crate::support::run(&["watch", "--inbox", inbox, "--outbox", outbox, "--model", model, "--config", config]);
+    assert!(code == 2 && err.contains("settle_s"), "{err}");
+}

@@ -47,6 +47,9 @@ pub struct Figures {
     /// Pairs per second and loader thread; only where the loader alone is measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairs_per_s_per_thread: Option<f64>,
+    /// Pairs per second of processor time, all threads together: what one free core does; 0 where the system does
+    /// not say.
+    pub pairs_per_cpu_s: f64,
     /// Steps measured.
     pub steps: u64,
     /// Steps before the clock started.
@@ -115,6 +118,7 @@ pub fn bench(
         Measured::read(step(&mut wait)?.into_iter().collect())?;
     }
     wait = Duration::ZERO;
+    let cpu = cpu_seconds();
     let started = Instant::now();
     let mut steps = 0;
     while started.elapsed() < duration || steps == 0 {
@@ -123,6 +127,7 @@ pub fn bench(
         steps += 1;
     }
     let seconds = started.elapsed().as_secs_f64();
+    let cpu = cpu_seconds() - cpu;
     let per_step = 1e3 / steps as f64;
     let pairs_per_s = steps as f64 * cfg.run.batch as f64 / seconds;
     Ok(Figures {
@@ -132,6 +137,7 @@ pub fn bench(
         step_ms: seconds * per_step,
         data_wait_ms: wait.as_secs_f64() * per_step,
         pairs_per_s_per_thread: (subject == Subject::Loader).then(|| pairs_per_s / workers.max(1) as f64),
+        pairs_per_cpu_s: if cpu > 0.0 { steps as f64 * cfg.run.batch as f64 / cpu } else { 0.0 },
         steps,
         warmup_steps,
         seconds,
@@ -179,4 +185,12 @@ fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     line.and_then(|l| l.split_whitespace().next()).and_then(|kb| kb.parse::<u64>().ok()).map_or(0, |kb| kb * 1024)
+}
+
+/// Processor time of this process in seconds, from Linux' `/proc` (hundredths of a second); 0 elsewhere.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The fields after the program's name in brackets; user and system time are the 12th and 13th of them.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    fields.split_whitespace().skip(11).take(2).filter_map(|v| v.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -338,8 +338,9 @@ fn benched(args: BenchArgs) -> Result<u8, Failure> {
     print(args.json, &figures, |f: &Figures| {
         let per_thread = f.pairs_per_s_per_thread.map_or(String::new(), |v| format!(", {v:.1} per thread"));
         format!(
-            "{:.1} pairs/s{per_thread}, {:.1} ms per step of {} pairs ({:.1} ms waiting for data), {} steps in {:.1} s",
-            f.pairs_per_s, f.step_ms, f.batch, f.data_wait_ms, f.steps, f.seconds
+            "{:.1} pairs/s{per_thread} ({:.1} per second of processor time), {:.1} ms per step of {} pairs ({:.1} ms waiting \
+             for data), {} steps in {:.1} s",
+            f.pairs_per_s, f.pairs_per_cpu_s, f.step_ms, f.batch, f.data_wait_ms, f.steps, f.seconds
         )
     })?;
     Ok(DONE)

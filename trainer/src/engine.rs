@@ -2,7 +2,7 @@
 
 use crate::config::loss_scale;
 use crate::loader::Batch;
-use crate::optim::{Sgd, Statistics};
+use crate::optim::{Rule, Sgd, Statistics};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use schemas::train::TrainConfig;
@@ -115,7 +115,8 @@ impl Engine {
         let scale = loss_scale(cfg.run.precision);
         let grads = if scale == 1.0 { loss.total.backward() } else { (loss.total.clone() * scale).backward() };
         let grads = GradientsParams::from_grads(grads, &self.net);
-        let (net, stepped) = self.sgd.step(self.net.clone(), before, grads, &loss.total, &cfg.optim, lr, scale);
+        let (net, stepped) =
+            self.sgd.step(self.net.clone(), before, grads, &loss.total, Rule { cfg: &cfg.optim, lr, scale });
         self.net = net;
         let parts = [loss.total, loss.cls, loss.reg].map(Tensor::without_autodiff);
         let rest = [stepped.grad_norm, stepped.taken.float()];

@@ -307,12 +307,13 @@ impl Loader {
         }
         Ok(loader)
     }
+}
 
-    /// The batch of the next step; `None` after the last one.
-    ///
-    /// # Errors
-    /// What the worker met; [`LoadError::WorkerGone`] when it is no more.
-    pub fn next(&mut self) -> Option<Result<Batch, LoadError>> {
+impl Iterator for Loader {
+    type Item = Result<Batch, LoadError>;
+
+    /// The batch of the next step, or what its worker met; `None` after the last step.
+    fn next(&mut self) -> Option<Self::Item> {
         let step = self.steps.next()?;
         let count = self.queues.len().max(1) as u64;
         let turn = usize::try_from((step - self.start) % count).unwrap_or_default();

@@ -23,6 +23,17 @@ pub struct Sgd {
     momentum: BTreeMap<String, Tensor<1>>,
 }
 
+/// How far a step goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule<'a> {
+    /// Momentum, decay, clipping, the trunk's factor.
+    pub cfg: &'a OptimConfig,
+    /// Learning rate.
+    pub lr: f64,
+    /// What the gradients were multiplied by: 1, unless half precision asks for more.
+    pub scale: f64,
+}
+
 /// What a step did, still on the device.
 #[derive(Debug, Clone)]
 pub struct Stepped {
@@ -171,7 +182,7 @@ impl Statistics {
 }
 
 impl Sgd {
-    /// One step of `net` along `grads`, which were multiplied by `scale` (1 unless half precision asks for more).
+    /// One step of `net` along `grads`.
     ///
     /// With c the clip factor min(1, limit / (norm + 1e-6)): g = c grad + decay p; v = momentum v + g;
     /// p = p - lr v. A buffer starts at zero, so the first v is g. Parameters without a gradient stay. When `loss`
@@ -183,10 +194,9 @@ impl Sgd {
         before: Statistics,
         grads: GradientsParams,
         loss: &Tensor<1>,
-        cfg: &OptimConfig,
-        lr: f64,
-        scale: f64,
+        rule: Rule<'_>,
     ) -> (SiamRpn, Stepped) {
+        let Rule { cfg, lr, scale } = rule;
         let mut norms = Norms { path: Path::default(), grads: &grads, each: BTreeMap::new() };
         net.visit(&mut norms);
         let each = norms.each;

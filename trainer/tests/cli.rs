@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use support::{SMALL, dataset};
+use support::{SMALL, dataset, layers};
 
 fn trainer(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("trainer").unwrap();
@@ -78,6 +78,9 @@ fn killed_and_resumed_or_interrupted_and_resumed_gives_the_same_bits() {
     let straight = out("straight");
     let (_, err) = run(&straight, false, 0);
     assert!(err.contains("step 24/24") && !err.contains('\r'), "{err}");
+
+    let saved = trainer::config::read_saved(&straight.join("config.toml")).unwrap();
+    assert_eq!(saved, layers(&long).resolve().unwrap(), "the effective configuration is saved");
 
     for name in ["killed", "interrupted"] {
         let dir = out(name);

@@ -137,6 +137,37 @@ fn a_run_folder_is_never_overwritten_and_another_run_never_continued() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_written_is_an_error_with_its_path() {
+    let p = place();
+    let out = p.root.join("run");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("checkpoints"), "a file where the folder should be").unwrap();
+    let mut options = options(&p.data, &out, &["run.max_steps=1"]);
+    options.resume = true;
+    let e = run(&options, &NEVER).unwrap_err();
+    assert!(e.to_string().contains("step-00000001") && e.exit() == FAILED, "{e}");
+    assert_eq!(lines(&out).len(), 1);
+}
+
+#[test]
+fn a_damaged_or_newer_checkpoint_is_refused_by_name() {
+    let p = place();
+    let out = p.root.join("run");
+    train(&options(&p.data, &out, &["run.max_steps=1"]));
+    let state = out.join("checkpoints/step-00000001/state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    for (broken, part) in [(text.replace("\"1.0\"", "\"2.0\""), "newer"), (text[..40].to_owned(), "damaged")] {
+        std::fs::write(&state, broken).unwrap();
+        let e = run(&resume(&p.data, &out, &[]), &NEVER).unwrap_err();
+        assert!(e.to_string().contains(part) && e.to_string().contains("step-00000001"), "{e}");
+    }
+    std::fs::write(&state, text).unwrap();
+    std::fs::write(state.with_file_name("optim.safetensors"), b"cut").unwrap();
+    let e = run(&resume(&p.data, &out, &[]), &NEVER).unwrap_err();
+    assert!(e.to_string().contains("optim.safetensors"), "{e}");
+}
+
+#[test]
 fn training_that_diverges_stops_with_an_error() {
     let p = place();
     let out = p.root.join("run");

@@ -59,43 +59,62 @@ fn mirror(i: isize, n: usize) -> usize {
     if i < n { i } else { period - i }
 }
 
-/// Sums over `side` neighbours along lines of `n` samples; `at` answers a sample, `put` takes a sum.
-fn running(n: usize, side: usize, at: impl Fn(usize) -> u32, mut put: impl FnMut(usize, u32)) {
-    let reach = (side / 2).cast_signed();
-    let mut sum: u32 = (-reach..=reach).map(|i| at(mirror(i, n))).sum();
-    for i in 0..n {
-        put(i, sum);
-        let here = i.cast_signed();
-        sum = sum + at(mirror(here + reach + 1, n)) - at(mirror(here - reach, n));
+/// Adds (or takes away) a row of samples to running sums.
+fn add(sums: &mut [u32], row: &[u8]) {
+    for (sum, value) in sums.iter_mut().zip(row) {
+        *sum += u32::from(*value);
     }
 }
 
-/// Blurs; borders are mirrored.
-pub(super) fn blur(image: &mut Rgb, kernel: Blur) {
-    let (w, h) = (image.width, image.height);
-    let source = std::mem::take(&mut image.data);
-    let at = |i: usize| u32::from(source.get(i).copied().unwrap_or(0));
-    let mut horizontal = vec![0_u32; source.len()];
-    let mut vertical = vec![0_u32; source.len()];
-    let store = |to: &mut Vec<u32>, i: usize, v: u32| {
-        if let Some(slot) = to.get_mut(i) {
-            *slot = v;
-        }
-    };
-    for c in 0..3 {
-        for y in 0..h {
-            running(w, kernel.side, |x| at(3 * (y * w + x) + c), |x, v| store(&mut horizontal, 3 * (y * w + x) + c, v));
-        }
-        for x in 0..w {
-            running(h, kernel.side, |y| at(3 * (y * w + x) + c), |y, v| store(&mut vertical, 3 * (y * w + x) + c, v));
-        }
+fn subtract(sums: &mut [u32], row: &[u8]) {
+    for (sum, value) in sums.iter_mut().zip(row) {
+        *sum -= u32::from(*value);
     }
-    let side = kernel.side as f64;
-    let (down, across) = (kernel.vertical / side, (1.0 - kernel.vertical) / side);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of u8 values")]
-    let mixed =
-        vertical.iter().zip(&horizontal).map(|(v, h)| (f64::from(*v) * down + f64::from(*h) * across).round() as u8);
-    image.data = mixed.collect();
+}
+
+/// Sums of `side` neighbouring pixels of an RGB row, per channel; borders are mirrored.
+fn across(row: &[u8], side: usize, sums: &mut [u32]) {
+    let (pixels, (outputs, _)) = (row.as_chunks::<3>().0, sums.as_chunks_mut::<3>());
+    let reach = (side / 2).cast_signed();
+    let n = pixels.len();
+    let at = |i: isize| pixels.get(mirror(i, n)).map_or([0; 3], |p| p.map(u32::from));
+    let mut sum = [0_u32; 3];
+    for i in -reach..=reach {
+        let new = at(i);
+        sum = [sum[0] + new[0], sum[1] + new[1], sum[2] + new[2]];
+    }
+    for (output, i) in outputs.iter_mut().zip(0_isize..) {
+        *output = sum;
+        let (new, old) = (at(i + reach + 1), at(i - reach));
+        sum = [sum[0] + new[0] - old[0], sum[1] + new[1] - old[1], sum[2] + new[2] - old[2]];
+    }
+}
+
+/// Blurs; borders are mirrored. Weights are multiples of 2^-16.
+pub(super) fn blur(image: &mut Rgb, kernel: Blur) {
+    let (stride, h) = (3 * image.width, image.height);
+    let reach = (kernel.side / 2).cast_signed();
+    let source = std::mem::take(&mut image.data);
+    let row = |y: isize| {
+        let start = mirror(y, h) * stride;
+        source.get(start..start + stride).unwrap_or_default()
+    };
+    let unit = 65536.0 / kernel.side as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^16")]
+    let [down, over] = [kernel.vertical, 1.0 - kernel.vertical].map(|share| (share * unit).round() as u32);
+    let (mut columns, mut rows) = (vec![0_u32; stride], vec![0_u32; stride]);
+    for y in -reach..=reach {
+        add(&mut columns, row(y));
+    }
+    let mut blurred = Vec::with_capacity(source.len());
+    for y in 0..h.cast_signed() {
+        across(row(y), kernel.side, &mut rows);
+        #[expect(clippy::cast_possible_truncation, reason = "limited to 255")]
+        blurred.extend(columns.iter().zip(&rows).map(|(v, h)| ((v * down + h * over + 32768) >> 16).min(255) as u8));
+        add(&mut columns, row(y + reach + 1));
+        subtract(&mut columns, row(y - reach));
+    }
+    image.data = blurred;
 }
 
 #[cfg(test)]

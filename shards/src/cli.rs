@@ -3,7 +3,7 @@
 use crate::query::{Histogram, Table, histogram};
 use crate::reader::{Dataset, Row};
 use crate::sheet;
-use crate::verify::{Report, verify};
+use crate::verify::{Options, Report, verify_with};
 use clap::{Args, Parser, Subcommand};
 use schemas::exit;
 use schemas::shard::split_sample_id;
@@ -51,7 +51,13 @@ enum Command {
         filter: Option<String>,
     },
     /// Check every hash, checksum, picture header and box; exit code 3 when anything is wrong.
-    Verify(Target),
+    Verify {
+        #[command(flatten)]
+        target: Target,
+        /// Decode every picture in full, not only its header.
+        #[arg(long)]
+        decode: bool,
+    },
     /// Write the pictures of one row as JPEG files.
     Extract {
         /// Dataset folder.
@@ -120,7 +126,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
                 writeln!(out, "{row}")?;
             }
         }
-        Command::Verify(target) => return check(&mut out, &target),
+        Command::Verify { target, decode } => return check(&mut out, &target, Options { decode }),
         Command::Extract { dataset, row, out: folder } => extract(&mut out, &dataset, row, &folder)?,
         Command::Sheet { dataset, out: file, pairs, seed } => {
             let picture = sheet::sheet(&Dataset::open(&dataset)?, pairs, seed)?;
@@ -255,9 +261,10 @@ fn ls(out: &mut impl Write, target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(out: &mut impl Write, target: &Target) -> anyhow::Result<u8> {
+fn check(out: &mut impl Write, target: &Target, options: Options) -> anyhow::Result<u8> {
     let total = Dataset::open(&target.dataset)?.manifest().shards.len();
-    let report: Report = verify(&target.dataset, |done| eprintln!("shard {} of {total} checked", done + 1))?;
+    let told = |done| eprintln!("shard {} of {total} checked", done + 1);
+    let report: Report = verify_with(&target.dataset, options, told)?;
     if target.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {

@@ -22,6 +22,10 @@ use schemas::shard::ShardMeta;
 /// Largest side of a crop window in frame pixels: more is a broken box, not a target.
 const MAX_WINDOW: f64 = 1.0e6;
 
+/// Patches above this many pixels are not cut out before they are resized: a target as large as an 8K frame would need
+/// gigabytes.
+const MAX_PATCH: usize = 1 << 24;
+
 /// How crops are cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CropSpec {
@@ -169,8 +173,13 @@ fn siamfc(
     // First column and row of the patch in frame pixels; negative inside the padding.
     let x0 = window.cols[0] as i64 - window.pads[0] as i64;
     let y0 = window.rows[0] as i64 - window.pads[1] as i64;
-    let (patch, inside) = padded_patch(frame, x0, y0, cols, rows, fill);
-    let image = if cols == size && rows == size { patch } else { resize(&patch, size, size)? };
+    let image = if cols * rows > MAX_PATCH {
+        sampled_patch(frame, [x0, y0], [cols, rows], fill, size)?
+    } else {
+        let patch = padded_patch(frame, x0, y0, cols, rows, fill);
+        if cols == size && rows == size { patch } else { resize(&patch, size, size)? }
+    };
+    let inside = clip(x0, cols, frame.width).1 * clip(y0, rows, frame.height).1;
     let scale = size as f64 / rows as f64;
     // The target keeps its place relative to the patch; both axes have the published, height-based scale.
     let (sx, sy) = (size as f64 / cols as f64, scale);
@@ -178,14 +187,16 @@ fn siamfc(
     Ok(Crop { image, scale, pad: 1.0 - inside as f64 / (cols * rows) as f64, target })
 }
 
-/// Copies a patch that may reach beyond the frame; returns it and how many of its pixels are the frame's.
-fn padded_patch(frame: &Rgb, x0: i64, y0: i64, cols: usize, rows: usize, fill: [u8; 3]) -> (Rgb, usize) {
+/// The part of `start .. start + len` that lies in `0 .. n`: its start, its length, and how far in it begins.
+fn clip(start: i64, len: usize, n: usize) -> (usize, usize, usize) {
+    let first = start.clamp(0, n as i64);
+    let last = (start + len as i64).clamp(first, n as i64);
+    (first as usize, (last - first) as usize, (first - start).max(0) as usize)
+}
+
+/// Copies a patch that may reach beyond the frame.
+fn padded_patch(frame: &Rgb, x0: i64, y0: i64, cols: usize, rows: usize, fill: [u8; 3]) -> Rgb {
     let mut patch = Rgb::filled(cols, rows, fill);
-    let clip = |start: i64, len: usize, n: usize| {
-        let first = start.clamp(0, n as i64);
-        let last = (start + len as i64).clamp(first, n as i64);
-        (first as usize, (last - first) as usize, (first - start).max(0) as usize)
-    };
     let (fx, width, px) = clip(x0, cols, frame.width);
     let (fy, height, py) = clip(y0, rows, frame.height);
     for row in 0..height {
@@ -197,7 +208,40 @@ fn padded_patch(frame: &Rgb, x0: i64, y0: i64, cols: usize, rows: usize, fill: [
             target.copy_from_slice(source);
         }
     }
-    (patch, width * height)
+    patch
+}
+
+/// The resized patch without the patch: bilinear, pixel centres at half coordinates, straight from the frame.
+fn sampled_patch(frame: &Rgb, start: [i64; 2], len: [usize; 2], fill: [u8; 3], size: usize) -> Result<Rgb, ImageError> {
+    let places = |axis: usize| -> Vec<(i64, f32)> {
+        let step = len[axis] as f64 / size as f64;
+        let place = |i: usize| ((i as f64 + 0.5) * step - 0.5).clamp(0.0, len[axis] as f64 - 1.0);
+        (0..size).map(|i| split(place(i) + start[axis] as f64)).collect()
+    };
+    let (xs, ys) = (places(0), places(1));
+    let at = |x: i64, y: i64| match (usize::try_from(x), usize::try_from(y)) {
+        (Ok(x), Ok(y)) if x < frame.width && y < frame.height => frame.pixel(x, y),
+        _ => fill,
+    };
+    let mut data = Vec::with_capacity(3 * size * size);
+    for &(y, fy) in &ys {
+        for &(x, fx) in &xs {
+            let corners = [at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)].map(|p| p.map(f32::from));
+            data.extend(blend(&corners, fx, fy));
+        }
+    }
+    Rgb::new(size, size, data)
+}
+
+/// Bilinear mean of the four pixels left/top, right/top, left/bottom, right/bottom, rounded.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte")]
+fn blend(corners: &[[f32; 3]; 4], fx: f32, fy: f32) -> [u8; 3] {
+    let [a, b, c, d] = corners;
+    [0, 1, 2].map(|ch| {
+        let top = a[ch] + (b[ch] - a[ch]) * fx;
+        let bottom = c[ch] + (d[ch] - c[ch]) * fx;
+        (top + (bottom - top) * fy + 0.5).clamp(0.0, 255.0) as u8
+    })
 }
 
 /// PySOT's crop: the window [c - s/2, c + s/2] of pixel indices is mapped onto indices 0..size-1, so one crop pixel is
@@ -226,15 +270,11 @@ fn pysot(
     for j in 0..size {
         let (y, fy) = split(y1 + k * j as f64);
         for &(x, fx) in &xs {
-            let (a, b, c, d) = (at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1));
+            let corners = [at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)];
             if x >= 0 && y >= 0 && x < width && y < height {
                 inside += 1;
             }
-            for ch in 0..3 {
-                let top = a[ch] + (b[ch] - a[ch]) * fx;
-                let bottom = c[ch] + (d[ch] - c[ch]) * fx;
-                data.push((top + (bottom - top) * fy + 0.5).clamp(0.0, 255.0) as u8);
-            }
+            data.extend(blend(&corners, fx, fy));
         }
     }
     let image = Rgb::new(size, size, data)?;
@@ -275,4 +315,47 @@ pub fn resize(picture: &Rgb, width: usize, height: usize) -> Result<Rgb, ImageEr
     let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Interpolation(fir::FilterType::Bilinear));
     fir::Resizer::new().resize(&source, &mut target, &options).map_err(|e| ImageError::Encode(e.to_string()))?;
     Rgb::new(width, height, target.into_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(width: usize, height: usize) -> Rgb {
+        let mut rng = crate::order::Rng::new(7);
+        Rgb::new(width, height, (0..3 * width * height).map(|_| rng.next_u64() as u8).collect()).unwrap()
+    }
+
+    #[test]
+    fn windows_have_the_published_edges() {
+        // Worked out by hand from the reference's rounding rule, on a 320x240 frame, search 255.
+        for (centre, wh, pads, cols, rows) in [
+            ([100.3, 80.7], [40.0, 60.0], [0, 19, 0, 0], [1, 200], [0, 199]),
+            ([20.0, 30.0], [50.0, 50.0], [80, 70, 0, 0], [0, 200], [0, 200]),
+            ([160.0, 120.0], [64.0, 64.0], [0, 8, 0, 9], [32, 288], [0, 256]),
+        ] {
+            let side = context_side(wh[0], wh[1], 0.5) * 255.0 / 127.0;
+            assert_eq!(siamfc_window([320, 240], centre, side), Window { pads, cols, rows });
+        }
+    }
+
+    #[test]
+    fn patches_can_be_sampled_instead_of_cut_out() {
+        let frame = noise(90, 70);
+        for (start, len) in [([-40, -20], [200, 199]), ([10, 5], [61, 60]), ([80, 60], [150, 150])] {
+            let fill = [9, 99, 199];
+            let cut = padded_patch(&frame, start[0], start[1], len[0], len[1], fill);
+            let (a, b) = (resize(&cut, 50, 50).unwrap(), sampled_patch(&frame, start, len, fill, 50).unwrap());
+            let worst = a.data.iter().zip(&b.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(worst <= 1, "{start:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn a_target_far_larger_than_its_frame_needs_no_memory() {
+        let frame = noise(90, 70);
+        let spec = CropSpec { semantics: CropSemantics::Siamfc, exemplar_px: 127, context_amount: 0.5 };
+        let crop = crop_target(&frame, frame.channel_mean(), [45.0, 35.0, 1500.0, 1500.0], 352, &spec).unwrap();
+        assert!(crop.pad > 0.999 && (crop.target[2] - 63.5).abs() < 0.1, "{} {:?}", crop.pad, crop.target);
+    }
 }

@@ -38,6 +38,13 @@ fn is_jpeg(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xff, 0xd8, 0xff])
 }
 
+/// Does an end-of-image marker follow the last scan? Nearly every file ends with it; some cameras write more behind it.
+fn is_complete(bytes: &[u8]) -> bool {
+    let last = |bytes: &[u8], marker: u8| bytes.windows(2).rposition(|w| w == [0xff, marker]);
+    let tail = bytes.get(bytes.len().saturating_sub(64)..).unwrap_or(bytes);
+    last(tail, 0xd9).is_some() || last(bytes, 0xd9).is_some_and(|end| last(bytes, 0xda).is_some_and(|scan| scan < end))
+}
+
 fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
     let options = DecoderOptions::default()
         .set_strict_mode(true)
@@ -77,9 +84,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     if !is_jpeg(bytes) {
         return Err(unknown(bytes));
     }
-    // A complete file ends with an end-of-image marker; camera files may have a few bytes of padding behind it.
-    let tail = bytes.get(bytes.len().saturating_sub(64)..).unwrap_or(bytes);
-    if !tail.windows(2).any(|w| w == [0xff, 0xd9]) {
+    if !is_complete(bytes) {
         return Err(ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned()));
     }
     let mut decoder = jpeg_decoder(bytes);
@@ -142,6 +147,23 @@ mod tests {
         let back = decode(&bytes, &Limits::default()).unwrap();
         let worst = back.data.iter().zip(&picture.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(worst <= 12, "{worst}");
+    }
+
+    #[test]
+    fn gray_cmyk_and_trailing_bytes_are_read() {
+        let mut bytes = Vec::new();
+        Encoder::new(&mut bytes, 95).encode(&[200; 40 * 30], 40, 30, ColorType::Luma).unwrap();
+        let gray = decode(&bytes, &Limits::default()).unwrap();
+        assert!(gray.data.iter().all(|&v| v.abs_diff(200) <= 2), "{:?}", gray.pixel(3, 3));
+        let mut bytes = Vec::new();
+        Encoder::new(&mut bytes, 95).encode(&[0; 4 * 40 * 30], 40, 30, ColorType::Cmyk).unwrap();
+        let cmyk = decode(&bytes, &Limits::default()).unwrap();
+        assert_eq!((cmyk.width, cmyk.height, cmyk.data.len()), (40, 30, 3600));
+        let picture = ramp(40, 30);
+        let mut bytes = encode(&picture, 95).unwrap();
+        let plain = decode(&bytes, &Limits::default()).unwrap();
+        bytes.extend_from_slice(&[7; 500]);
+        assert_eq!(decode(&bytes, &Limits::default()).unwrap(), plain);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Questions to the index, answered by polars: filters in SQL and summaries per dataset.
 
+use crate::reader::Index;
 use polars::prelude::*;
 use polars_io::SerReader;
 use polars_io::ipc::IpcReader;
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// Why the index could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
+    /// The index is missing, damaged or not an index.
+    #[error(transparent)]
+    Index(#[from] crate::reader::ReadError),
     /// The index cannot be opened.
     #[error("could not read {path}: {source}")]
     Io {
@@ -51,9 +55,13 @@ impl Table {
     /// When it cannot be read.
     pub fn read(dataset: &Path) -> Result<Self, QueryError> {
         let path = dataset.join(INDEX_FILE);
+        // Polars trusts what it reads: our own checks come first.
+        Index::check(dataset)?;
         let file = File::open(&path).map_err(|source| QueryError::Io { path: path.clone(), source })?;
         let polars = |e: PolarsError| QueryError::Polars { path: path.clone(), message: e.to_string() };
-        let frame = IpcReader::new(file).finish().map_err(polars)?;
+        let damaged = |_| QueryError::Polars { path: path.clone(), message: "its structure is invalid".to_owned() };
+        let read = std::panic::AssertUnwindSafe(|| IpcReader::new(file).finish());
+        let frame = std::panic::catch_unwind(read).map_err(damaged)?.map_err(polars)?;
         let text = ["dataset", "video", "track", "class"].map(|name| col(name).cast(DataType::String));
         let frame = frame.lazy().with_columns(text).collect().map_err(polars)?;
         Ok(Self { path, frame })

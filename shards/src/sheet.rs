@@ -6,6 +6,7 @@ use crate::jpeg::{self, Limits};
 use crate::plan::{Plan, PlanError, Tracks};
 use crate::reader::{Dataset, ReadError};
 use schemas::train::{DataConfig, EpochUnit};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why no sheet could be drawn.
@@ -77,15 +78,17 @@ pub fn paste(target: &mut Rgb, source: &Rgb, x: usize, y: usize) {
 pub fn write_png(path: &Path, picture: &Rgb) -> Result<(), SheetError> {
     let failed = |message: String| SheetError::Write { path: path.to_owned(), message };
     let side = |n: usize| u32::try_from(n).map_err(|e| failed(e.to_string()));
-    image::save_buffer_with_format(
-        path,
+    let mut bytes = Vec::new();
+    image::write_buffer_with_format(
+        &mut io::Cursor::new(&mut bytes),
         &picture.data,
         side(picture.width)?,
         side(picture.height)?,
         image::ExtendedColorType::Rgb8,
         image::ImageFormat::Png,
     )
-    .map_err(|e| failed(e.to_string()))
+    .map_err(|e| failed(e.to_string()))?;
+    crate::writer::write_atomic(path, &bytes).map_err(|e| failed(e.to_string()))
 }
 
 /// Draws `pairs` random pairs of the dataset: the template with its exemplar's target in blue, beside it the search crop

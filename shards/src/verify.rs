@@ -1,10 +1,11 @@
 //! Checks a whole dataset and collects everything that is wrong with it.
 
-use crate::jpeg;
-use crate::reader::{Dataset, Index, ReadError, Shard};
-use schemas::manifest::{INDEX_FILE, MANIFEST_FILE};
+use crate::jpeg::{self, Limits};
+use crate::reader::{Dataset, Index, ReadError, Row, Shard};
+use schemas::manifest::{INDEX_FILE, MANIFEST_FILE, SHARD_DIR};
 use schemas::shard::sample_id;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -53,103 +54,196 @@ pub fn hash_file(path: &Path) -> io::Result<(u64, String)> {
     }
 }
 
-/// Checks the manifest, every shard's hash and structure, every row's checksum, picture headers and geometry, and the
-/// index against the shards. `progress` is told each finished shard.
+/// How thoroughly [`verify_with`] looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Decode every picture in full, not only its header.
+    pub decode: bool,
+}
+
+/// Checks the manifest, every shard's hash and structure, every row's checksum, picture headers, geometry and place, and
+/// the index against the shards. `progress` is told each finished shard.
 ///
 /// # Errors
 /// Only when the folder is no dataset at all; everything else is a finding.
-pub fn verify(path: &Path, mut progress: impl FnMut(usize)) -> Result<Report, ReadError> {
+pub fn verify(path: &Path, progress: impl FnMut(usize)) -> Result<Report, ReadError> {
+    verify_with(path, Options::default(), progress)
+}
+
+/// As [`verify`], with options.
+///
+/// # Errors
+/// Only when the folder is no dataset at all; everything else is a finding.
+pub fn verify_with(path: &Path, options: Options, mut progress: impl FnMut(usize)) -> Result<Report, ReadError> {
     let dataset = Dataset::open(path)?;
-    let manifest = dataset.manifest();
-    let mut report = Report { shards: 0, rows: 0, bytes: 0, findings: Vec::new() };
-    let note = |report: &mut Report, file: &str, row: Option<u64>, message: String| {
-        report.findings.push(Finding { file: file.to_owned(), row, message });
-    };
-    if crate::writer::dataset_hash(manifest) != manifest.dataset_hash {
-        note(&mut report, MANIFEST_FILE, None, "the dataset hash does not follow from the shards it lists".to_owned());
-    }
-    let sum: u64 = manifest.shards.iter().map(|s| s.rows).sum();
-    if sum != manifest.totals.rows {
-        note(
-            &mut report,
-            MANIFEST_FILE,
-            None,
-            format!("the shards have {sum} rows, totals say {}", manifest.totals.rows),
-        );
-    }
-    for (number, entry) in manifest.shards.iter().enumerate() {
-        let file = format!("shards/{}", entry.file);
+    let report = Report { shards: 0, rows: 0, bytes: 0, findings: Vec::new() };
+    let mut check = Check { options, report, videos: BTreeMap::new() };
+    check.manifest(&dataset);
+    for (number, entry) in dataset.manifest().shards.iter().enumerate() {
+        let file = format!("{SHARD_DIR}/{}", entry.file);
         let Some(place) = dataset.shard_path(number) else { continue };
         match hash_file(&place) {
             Ok((bytes, hash)) => {
-                report.bytes += bytes;
+                check.report.bytes += bytes;
                 if hash != entry.blake3 || bytes != entry.bytes {
                     let message = format!(
                         "blake3 {hash} of {bytes} bytes, the manifest says {} of {}: delete the shard and run the same \
                          `ingest build` again",
                         entry.blake3, entry.bytes
                     );
-                    note(&mut report, &file, None, message);
+                    check.note(&file, None, message);
                 }
             }
-            Err(e) => note(&mut report, &file, None, format!("cannot be read: {e}")),
+            Err(e) => check.note(&file, None, format!("cannot be read: {e}")),
         }
         match dataset.shard(number) {
-            Ok(shard) => check_rows(shard, number, &file, &mut report),
-            Err(e) => note(&mut report, &file, None, e.to_string()),
+            Ok(shard) => check.rows(shard, number, &file),
+            Err(e) => check.note(&file, None, e.to_string()),
         }
-        report.shards += 1;
+        check.report.shards += 1;
         progress(number);
     }
-    check_index(path, &dataset, &mut report);
-    Ok(report)
+    check_index(path, &dataset, &mut check.report);
+    Ok(check.report)
 }
 
-fn check_rows(shard: &Shard, number: usize, file: &str, report: &mut Report) {
-    for at in 0..shard.rows() {
-        report.rows += 1;
-        let mut wrong = |message: String| {
-            report.findings.push(Finding { file: file.to_owned(), row: Some(at as u64), message });
-        };
-        let row = match shard.row(at) {
-            Ok(row) => row,
-            Err(e) => {
-                wrong(e.to_string());
-                continue;
+struct Check {
+    options: Options,
+    report: Report,
+    /// Shard of each (dataset, video) seen.
+    videos: BTreeMap<(String, String), usize>,
+}
+
+/// The row before, for what must hold from row to row.
+struct Before {
+    track: [String; 3],
+    row_in_track: u32,
+    track_len: u32,
+    frame: u32,
+}
+
+impl Check {
+    fn note(&mut self, file: &str, row: Option<u64>, message: String) {
+        self.report.findings.push(Finding { file: file.to_owned(), row, message });
+    }
+
+    fn manifest(&mut self, dataset: &Dataset) {
+        let manifest = dataset.manifest();
+        if crate::writer::dataset_hash(manifest) != manifest.dataset_hash {
+            self.note(MANIFEST_FILE, None, "the dataset hash does not follow from the shards it lists".to_owned());
+        }
+        let totals = &manifest.totals;
+        for (what, sum, said) in [
+            ("rows", manifest.shards.iter().map(|s| s.rows).sum::<u64>(), totals.rows),
+            ("tracks", manifest.shards.iter().map(|s| s.tracks).sum(), totals.tracks),
+            ("videos", manifest.shards.iter().map(|s| s.videos).sum(), totals.videos),
+            ("bytes", manifest.shards.iter().map(|s| s.bytes).sum(), totals.bytes),
+        ] {
+            if sum != said {
+                self.note(MANIFEST_FILE, None, format!("the shards have {sum} {what}, totals say {said}"));
             }
-        };
-        let place = format!("{} track {} frame {}", row.video(), row.track(), row.frame());
-        if row.sample_id() != sample_id(number as u32, at as u32) {
-            wrong(format!("{place}: sample_id {} belongs elsewhere", row.sample_id()));
         }
-        if let Err(e) = row.check() {
-            wrong(e.to_string());
-            continue;
-        }
-        let info = shard.meta().datasets.iter().find(|d| d.name == row.dataset());
-        let sides = [
-            ("template", row.template(), Some(shard.meta().template_px)),
-            ("search", row.search(), info.map(|d| d.search_px)),
-        ];
-        for (name, bytes, side) in sides {
-            match (jpeg::dimensions(bytes), side) {
-                (Ok((w, h)), Some(side)) if w == side as usize && h == side as usize => {}
-                (Ok((w, h)), Some(side)) => wrong(format!("{place}: the {name} has {w}x{h} px, expected {side}")),
-                (Ok(_), None) => {
-                    wrong(format!("{place}: the dataset label {:?} is not in the shard's metadata", row.dataset()))
+    }
+
+    fn rows(&mut self, shard: &Shard, number: usize, file: &str) {
+        let mut before: Option<Before> = None;
+        let mut ended = BTreeSet::new();
+        for at in 0..shard.rows() {
+            self.report.rows += 1;
+            let row = match shard.row(at) {
+                Ok(row) => row,
+                Err(e) => {
+                    self.note(file, Some(at as u64), e.to_string());
+                    before = None;
+                    continue;
                 }
-                (Err(e), _) => wrong(format!("{place}: the {name} is not a picture: {e}")),
+            };
+            let mut wrong = Vec::new();
+            if row.sample_id() != sample_id(number as u32, at as u32) {
+                wrong.push(format!("sample_id {} belongs elsewhere", row.sample_id()));
             }
+            check_place(&row, before.as_ref(), &mut ended, &mut wrong);
+            let owner = *self.videos.entry((row.dataset().to_owned(), row.video().to_owned())).or_insert(number);
+            if owner != number {
+                wrong.push(format!("its video has rows in shard {owner} too"));
+            }
+            match row.check() {
+                Ok(()) => check_pictures(shard, &row, self.options, &mut wrong),
+                Err(e) => wrong.push(e.to_string()),
+            }
+            let place = format!("{} track {} frame {}", row.video(), row.track(), row.frame());
+            for message in wrong {
+                self.note(file, Some(at as u64), format!("{place}: {message}"));
+            }
+            before = Some(Before {
+                track: [row.dataset(), row.video(), row.track()].map(str::to_owned),
+                row_in_track: row.row_in_track(),
+                track_len: row.track_len(),
+                frame: row.frame(),
+            });
         }
-        let [cx, cy, w, h] = row.bbox();
-        let side = info.map_or(0.0, |d| d.search_px as f32);
-        let sane = [cx, cy, w, h].iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0;
-        if !sane || cx < 0.0 || cy < 0.0 || cx > side || cy > side {
-            wrong(format!("{place}: the box {:?} is not one inside the search crop", row.bbox()));
+    }
+}
+
+/// Rows of a track lie together, in frame order, numbered from 0.
+fn check_place(row: &Row, before: Option<&Before>, ended: &mut BTreeSet<[String; 3]>, wrong: &mut Vec<String>) {
+    let track = [row.dataset(), row.video(), row.track()].map(str::to_owned);
+    let (at, len) = (row.row_in_track(), row.track_len());
+    if at >= len {
+        wrong.push(format!("it is row {at} of a track of {len}"));
+    }
+    let Some(before) = before else { return };
+    if before.track == track {
+        if at != before.row_in_track.wrapping_add(1) || len != before.track_len {
+            wrong.push(format!("it is row {at} of {len} after row {} of {}", before.row_in_track, before.track_len));
         }
-        if row.row_in_track() >= row.track_len() {
-            wrong(format!("{place}: row {} of a track of {}", row.row_in_track(), row.track_len()));
+        if row.frame() < before.frame {
+            wrong.push(format!("it comes after frame {}", before.frame));
         }
+        return;
+    }
+    if at != 0 {
+        wrong.push(format!("its track begins with row {at}"));
+    }
+    if before.row_in_track.wrapping_add(1) != before.track_len {
+        let [_, video, name] = &before.track;
+        wrong.push(format!("the track before it ({video} track {name}) has fewer than {} rows", before.track_len));
+    }
+    ended.insert(before.track.clone());
+    if ended.contains(&track) {
+        wrong.push("the rows of its track do not lie together".to_owned());
+    }
+}
+
+fn check_pictures(shard: &Shard, row: &Row, options: Options, wrong: &mut Vec<String>) {
+    let info = shard.meta().datasets.iter().find(|d| d.name == row.dataset());
+    if info.is_none() {
+        wrong.push(format!("the dataset label {:?} is not in the shard's metadata", row.dataset()));
+    }
+    let template_px = shard.meta().template_px;
+    let search_px = info.map(|d| d.search_px);
+    for (name, bytes, side) in [("template", row.template(), Some(template_px)), ("search", row.search(), search_px)] {
+        let size = if options.decode {
+            jpeg::decode(bytes, &Limits::default()).map(|picture| (picture.width, picture.height))
+        } else {
+            jpeg::dimensions(bytes)
+        };
+        match (size, side) {
+            (Err(e), _) => wrong.push(format!("the {name} is not a picture: {e}")),
+            (Ok((w, h)), Some(side)) if w != side as usize || h != side as usize => {
+                wrong.push(format!("the {name} has {w}x{h} px, expected {side}"));
+            }
+            (Ok(_), _) => {}
+        }
+    }
+    let [cx, cy, w, h] = row.bbox();
+    let side = search_px.unwrap_or(u32::from(u16::MAX)) as f32;
+    let sane = [cx, cy, w, h].iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0;
+    if !sane || cx < 0.0 || cy < 0.0 || cx > side || cy > side {
+        wrong.push(format!("the box {:?} is not one inside the search crop", row.bbox()));
+    }
+    if !(0.0..=1.0).contains(&row.pad()) || !row.scale().is_finite() || row.scale() < 0.0 {
+        wrong.push(format!("border fill {} or scale {} is impossible", row.pad(), row.scale()));
     }
 }
 

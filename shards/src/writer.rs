@@ -68,10 +68,12 @@ pub enum WriteError {
 }
 
 fn advice(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::StorageFull {
-        "; free some space and run the same command again: what is complete is kept"
-    } else {
-        ""
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match source.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            "; free some space and run the same command again: what is complete is kept"
+        }
+        _ => "",
     }
 }
 
@@ -179,6 +181,9 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
+/// A batch is closed early when its pictures reach this size, so that 32-bit offsets always suffice.
+const MAX_BATCH_BYTES: usize = 1 << 30;
+
 type Sink = Hashing<BufWriter<tempfile::NamedTempFile>>;
 
 /// An Arrow IPC file on its way to its final name.
@@ -259,6 +264,8 @@ pub struct ShardWriter {
     rows_per_batch: usize,
     names: [Names; 4],
     rows: Vec<RowData>,
+    /// Bytes of the pictures in `rows`.
+    pending: usize,
     written: u64,
     videos: BTreeSet<(String, String)>,
     tracks: BTreeSet<(String, String, String)>,
@@ -290,6 +297,7 @@ impl ShardWriter {
                 Names::new("class", &names.class),
             ],
             rows: Vec::new(),
+            pending: 0,
             written: 0,
             videos: BTreeSet::new(),
             tracks: BTreeSet::new(),
@@ -301,6 +309,10 @@ impl ShardWriter {
     /// # Errors
     /// When the row uses a name the shard was not created with, or a full batch cannot be written.
     pub fn push(&mut self, row: RowData) -> Result<(), WriteError> {
+        let bytes = row.template.len() + row.search.len();
+        if self.pending + bytes > MAX_BATCH_BYTES {
+            self.flush()?;
+        }
         let values = [&row.dataset, &row.video, &row.track, &row.class];
         for (names, value) in self.names.iter_mut().zip(values) {
             let key = names.keys.get(value).copied().ok_or_else(|| WriteError::Name {
@@ -311,6 +323,7 @@ impl ShardWriter {
             })?;
             names.pending.push(key);
         }
+        self.pending += bytes;
         self.rows.push(row);
         if self.rows.len() >= self.rows_per_batch { self.flush() } else { Ok(()) }
     }
@@ -320,6 +333,7 @@ impl ShardWriter {
             return Ok(());
         }
         let rows = std::mem::take(&mut self.rows);
+        self.pending = 0;
         for row in &rows {
             let video = (row.dataset.clone(), row.video.clone());
             self.tracks.insert((video.0.clone(), video.1.clone(), row.track.clone()));

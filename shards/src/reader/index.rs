@@ -28,6 +28,16 @@ impl Index {
         Ok(Self { batches })
     }
 
+    /// Checks that a dataset folder has an index whose structure and columns are right, without decoding it.
+    ///
+    /// # Errors
+    /// As [`Index::read`].
+    pub fn check(dataset: &Path) -> Result<(), ReadError> {
+        let path = dataset.join(INDEX_FILE);
+        let file = IpcFile::open(&path)?;
+        check_fields(&path, &index_schema(), &file.schema)
+    }
+
     /// Rows.
     #[must_use]
     pub fn rows(&self) -> usize {

@@ -6,7 +6,7 @@ use schemas::manifest::{MANIFEST_FILE, Manifest, SHARD_DIR, SourceEntry, Totals}
 use schemas::shard::{DatasetInfo, ShardMeta};
 use shards::image::Rgb;
 use shards::order::Rng;
-use shards::writer::{Dictionaries, RowData, ShardWriter, dataset_hash, write_atomic, write_index};
+use shards::writer::{Dictionaries, RowData, ShardWriter, WriteError, dataset_hash, write_atomic, write_index};
 use std::path::Path;
 
 /// Rows of each track.
@@ -26,6 +26,21 @@ fn picture(side: usize, seed: u64) -> Vec<u8> {
 
 /// Writes a dataset of `shards` shards with three tracks each; returns its manifest.
 pub fn dataset(dir: &Path, shards: u32, compression: BufferCompression) -> Manifest {
+    try_dataset(dir, shards, compression).unwrap()
+}
+
+/// As [`dataset`]; errors of the writer are returned.
+pub fn try_dataset(dir: &Path, shards: u32, compression: BufferCompression) -> Result<Manifest, WriteError> {
+    edited(dir, shards, compression, |_, _| {})
+}
+
+/// As [`try_dataset`]; `edit` may change each row (given with its shard) before it is written.
+pub fn edited(
+    dir: &Path,
+    shards: u32,
+    compression: BufferCompression,
+    edit: impl Fn(u32, &mut RowData),
+) -> Result<Manifest, WriteError> {
     std::fs::create_dir_all(dir.join(SHARD_DIR)).unwrap();
     let config = BuildConfig { search_px: 352, buffer_compression: compression, ..BuildConfig::default() };
     let mut entries = Vec::new();
@@ -56,11 +71,11 @@ pub fn dataset(dir: &Path, shards: u32, compression: BufferCompression) -> Manif
             track: ["1".to_owned()].into(),
             class: [String::new()].into(),
         };
-        let mut writer = ShardWriter::create(dir, &meta, &names, 8, compression).unwrap();
+        let mut writer = ShardWriter::create(dir, &meta, &names, 8, compression)?;
         for (t, video) in videos.iter().enumerate() {
             for row in 0..TRACK_LEN {
                 let seed = u64::from(shard) * 1000 + t as u64 * 100 + u64::from(row);
-                let data = RowData {
+                let mut data = RowData {
                     dataset: "test".to_owned(),
                     video: video.clone(),
                     track: "1".to_owned(),
@@ -76,12 +91,13 @@ pub fn dataset(dir: &Path, shards: u32, compression: BufferCompression) -> Manif
                     search: picture(352, seed + 7),
                     ..RowData::default()
                 };
-                writer.push(data).unwrap();
+                edit(shard, &mut data);
+                writer.push(data)?;
             }
         }
-        entries.push(writer.finish().unwrap());
+        entries.push(writer.finish()?);
     }
-    let index_blake3 = write_index(dir, &entries).unwrap();
+    let index_blake3 = write_index(dir, &entries)?;
     let rows = entries.iter().map(|e| e.rows).sum();
     let videos = u64::from(3 * shards);
     let mut manifest = Manifest {
@@ -106,5 +122,5 @@ pub fn dataset(dir: &Path, shards: u32, compression: BufferCompression) -> Manif
     };
     manifest.dataset_hash = dataset_hash(&manifest);
     write_atomic(&dir.join(MANIFEST_FILE), &serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();
-    manifest
+    Ok(manifest)
 }

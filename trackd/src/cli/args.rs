@@ -232,6 +232,19 @@ mod tests {
     }
 
     #[test]
+    fn help_reads_well() {
+        let mut text = String::new();
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        for page in std::iter::once(&mut command.clone()).chain(command.get_subcommands_mut()) {
+            if !page.is_hide_set() {
+                text.push_str(&format!("{}\n", page.render_long_help()));
+            }
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
     fn boxes_and_intervals_are_checked() {
         assert_eq!(rect("1, 2.5,3,4"), Ok([1.0, 2.5, 3.0, 4.0]));
         for (bad, why) in [

@@ -98,7 +98,9 @@ struct Whereabouts {
 pub fn state_of(outbox: &Path) -> PathBuf {
     let usual = outbox.join(WORK);
     let noted = fs::read(usual.join("where.json")).ok();
-    noted.and_then(|b| serde_json::from_slice::<Whereabouts>(&b).ok()).map_or(usual, |w| w.state)
+    let noted = noted.and_then(|b| serde_json::from_slice::<Whereabouts>(&b).ok()).map(|w| w.state);
+    // The note is stale when the outbox was moved together with its journal.
+    noted.filter(|state| state.join("journal.sqlite").is_file()).unwrap_or(usual)
 }
 
 /// Whether a daemon holds the state folder.
@@ -108,8 +110,8 @@ pub fn is_alive(state: &Path) -> bool {
 }
 
 impl Settings {
-    /// Makes the folders, checks that they can be written, and takes the lock of the state folder.
-    fn prepare(&mut self) -> Result<File, WatchError> {
+    /// Makes the folders, checks that they can be written, and takes the locks.
+    fn prepare(&mut self) -> Result<Locks, WatchError> {
         let folder = |what, path: &Path| {
             let path = path.to_owned();
             move |source| WatchError::Folder { what, path, source }
@@ -125,7 +127,7 @@ impl Settings {
         if self.inbox == self.outbox {
             return Err(WatchError::Same { path: self.inbox.clone() });
         }
-        make("work folder", &self.inbox.join(WORK))?;
+        let work = make("work folder", &self.inbox.join(WORK))?;
         for name in ["done", "failed"] {
             make("outbox", &self.outbox.join(name))?;
         }
@@ -141,8 +143,23 @@ impl Settings {
         let noted = usual.join("where.json");
         let doc = Whereabouts { state: self.state.clone(), inbox: self.inbox.clone() };
         replace_file(&noted, &pretty(&doc)).map_err(folder("state folder", &noted))?;
-        Ok(lock)
+        let inbox_path = work.join(INBOX_LOCK);
+        let inbox = File::create(&inbox_path).map_err(folder("work folder", &inbox_path))?;
+        let alone = inbox.try_lock().is_ok();
+        inbox.lock_shared().map_err(folder("work folder", &inbox_path))?;
+        Ok(Locks { _state: lock, _inbox: inbox, alone })
     }
+}
+
+/// Name of the lock file in the inbox's work folder.
+const INBOX_LOCK: &str = ".lock";
+
+/// Held while the daemon runs: its state folder alone, its inbox together with other daemons.
+struct Locks {
+    _state: File,
+    _inbox: File,
+    /// No other daemon shared the inbox when this one started.
+    alone: bool,
 }
 
 /// Watches until SIGTERM or SIGINT.
@@ -150,19 +167,19 @@ impl Settings {
 /// # Errors
 /// [`WatchError`] when the daemon cannot start, or its journal fails.
 pub fn watch(mut settings: Settings, engines: Arc<dyn Engines>) -> Result<Ended, WatchError> {
-    let _lock = settings.prepare()?;
+    let locks = settings.prepare()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(WatchError::System)?;
-    let ended = runtime.block_on(serve(settings, engines));
+    let ended = runtime.block_on(serve(settings, engines, locks.alone));
     // Workers that did not stop in time are left; their jobs run again when the daemon starts again.
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
 
-async fn serve(settings: Settings, engines: Arc<dyn Engines>) -> Result<Ended, WatchError> {
+async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Result<Ended, WatchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::System)?;
     let config = &settings.config;
@@ -180,6 +197,9 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>) -> Result<Ended, W
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tracing::info!(inbox = %settings.inbox.display(), outbox = %settings.outbox.display(), workers, "watching");
     let mut supervisor = tokio::task::block_in_place(|| Supervisor::new(settings, engines, workers, ends))?;
+    if alone {
+        tokio::task::block_in_place(|| supervisor.adopt())?;
+    }
     let mut scanned: Option<Instant> = None;
     let reason = loop {
         let mut scan = false;

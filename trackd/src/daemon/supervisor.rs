@@ -10,7 +10,7 @@ use crate::journal::{Entry, Journal};
 use crate::publish::{TEMPORARY, move_into, pretty, publish, published, remove, write_synced};
 use crate::scan::{WORK, claim, inputs, look};
 use schemas::result::ErrorDoc;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -92,10 +92,8 @@ impl Supervisor {
 
     /// Brings journal, work folder and outbox together after a stop at any moment.
     fn recover(&mut self) -> Result<(), WatchError> {
-        let mut known: BTreeMap<OsString, State> = BTreeMap::new();
         for mut entry in self.journal.all()? {
             if entry.job.state.over() {
-                known.insert(OsString::from(&entry.id), entry.job.state);
                 if entry.job.state == State::Done {
                     self.deliver_input(&entry);
                 }
@@ -122,7 +120,6 @@ impl Supervisor {
                 }
                 self.journal.store(&entry)?;
             }
-            known.insert(OsString::from(&entry.id), entry.job.state);
             match entry.job.state {
                 State::Done => self.deliver_input(&entry),
                 State::Failing => {}
@@ -139,15 +136,17 @@ impl Supervisor {
                 self.keep(entry);
             }
         }
-        self.adopt(&known)
+        Ok(())
     }
 
-    /// Takes up work folders that the journal does not know, as after the loss of the state folder.
-    fn adopt(&mut self, known: &BTreeMap<OsString, State>) -> Result<(), WatchError> {
+    /// Takes up work folders that the journal does not know, as after the loss of the state folder. Only for a daemon
+    /// that is alone with its inbox: they may be another's.
+    pub fn adopt(&mut self) -> Result<(), WatchError> {
+        let known: BTreeSet<OsString> = self.journal.all()?.into_iter().map(|e| e.id.into()).collect();
         let folder = self.settings.inbox.join(WORK);
         let list = |path: &Path| fs::read_dir(path).map(|d| d.flatten().map(|e| e.file_name()).collect::<Vec<_>>());
         for id in list(&folder).unwrap_or_default() {
-            let Some(text) = id.to_str().filter(|_| !known.contains_key(&id)) else { continue };
+            let Some(text) = id.to_str().filter(|_| !known.contains(&id)) else { continue };
             let files = list(&folder.join(&id)).unwrap_or_default();
             let file = files.iter().find(|f| {
                 let ending = Path::new(f).extension().map(|e| e.to_string_lossy().into_owned());

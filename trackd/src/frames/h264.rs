@@ -3,6 +3,7 @@
 //!
 //! Frames go to standard output as PPM, turned upright as the file's display matrix says, messages to standard error.
 
+use super::colour::{Colour, Planes};
 use super::ppm;
 use super::sniff::{Atom, atoms};
 use openh264::OpenH264API;
@@ -48,6 +49,7 @@ struct Video {
     /// Bytes of each unit's length field.
     length_size: usize,
     turn: Turn,
+    colour: Colour,
 }
 
 /// How a picture is turned before it is shown, clockwise.
@@ -80,7 +82,6 @@ pub fn decode(path: &Path, out: impl Write) -> Result<(), H264Error> {
     let refused = |e: openh264::Error| H264Error::Decoder(e.to_string());
     let mut decoder = Decoder::with_api_config(OpenH264API::from_source(), config).map_err(refused)?;
     let mut out = BufWriter::with_capacity(1 << 20, out);
-    let mut rgb = Vec::new();
     let mut damaged = 0u64;
     let mut report = |i: usize, what: String| {
         damaged += 1;
@@ -99,7 +100,7 @@ pub fn decode(path: &Path, out: impl Write) -> Result<(), H264Error> {
         let mut stream = if sample.is_sync { video.parameters.clone() } else { Vec::new() };
         start_codes(&coded, video.length_size, &mut stream);
         match decoder.decode(&stream) {
-            Ok(Some(picture)) => write(&picture, video.turn, &mut rgb, &mut out)?,
+            Ok(Some(picture)) => write(&picture, &video, &mut out)?,
             Ok(None) => {}
             Err(e) => report(i, e.to_string()),
         }
@@ -107,7 +108,7 @@ pub fn decode(path: &Path, out: impl Write) -> Result<(), H264Error> {
     match decoder.flush_remaining() {
         Ok(pictures) => {
             for picture in &pictures {
-                write(picture, video.turn, &mut rgb, &mut out)?;
+                write(picture, &video, &mut out)?;
             }
         }
         Err(e) => eprintln!("the last frames could not be decoded: {e}"),
@@ -169,6 +170,7 @@ fn read_video(file: &mut File) -> Result<Video, H264Error> {
         parameters,
         length_size: usize::from(avc1.avcc.length_size_minus_one & 3) + 1,
         turn: turn([m.a, m.b, m.c, m.d]),
+        colour: avc1.avcc.sequence_parameter_sets.first().map_or_else(Colour::default, |s| Colour::of_sps(&s.bytes)),
     })
 }
 
@@ -196,14 +198,15 @@ fn start_codes(sample: &[u8], length_size: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn write(picture: &DecodedYUV<'_>, turn: Turn, rgb: &mut Vec<u8>, out: &mut impl Write) -> io::Result<()> {
+fn write(picture: &DecodedYUV<'_>, video: &Video, out: &mut impl Write) -> io::Result<()> {
     let (width, height) = picture.dimensions();
-    rgb.resize(width * height * 3, 0);
-    picture.write_rgb8(rgb);
-    if turn == Turn::None {
-        return ppm::write_frame(out, width, height, rgb);
+    let (y, u, v) = picture.strides();
+    let planes = Planes { y: (picture.y(), y), u: (picture.u(), u), v: (picture.v(), v) };
+    let rgb = video.colour.rgb(&planes, width, height);
+    if video.turn == Turn::None {
+        return ppm::write_frame(out, width, height, &rgb);
     }
-    let (turned, width, height) = turned(rgb, width, height, turn);
+    let (turned, width, height) = turned(&rgb, width, height, video.turn);
     ppm::write_frame(out, width, height, &turned)
 }
 

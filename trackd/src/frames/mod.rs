@@ -2,6 +2,7 @@
 //! limits.
 
 pub mod child;
+pub mod colour;
 pub mod folder;
 pub mod h264;
 pub mod ppm;

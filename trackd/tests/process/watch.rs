@@ -3,7 +3,10 @@
 use crate::support::{Daemon, bundled, json, names, picture, sequence, wait_for};
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
+use trackd::job::State;
+use trackd::journal::Journal;
 
 /// Waits until nothing is left to do, so that a second result would have shown up.
 fn settle(daemon: &Daemon) {
@@ -106,7 +109,7 @@ fn killed_at_any_moment_each_job_publishes_once() {
     assert_eq!(names(&daemon.outbox.join("done")), expected);
     assert_eq!(names(&daemon.outbox), [".trackd", "done", "failed"], "temporary folders are gone");
     assert!(names(&daemon.outbox.join("failed")).is_empty());
-    assert!(names(&daemon.inbox.join(".trackd")).is_empty(), "inputs are delivered");
+    assert_eq!(names(&daemon.inbox.join(".trackd")), [".lock"], "inputs are delivered");
     for name in &expected {
         let folder = daemon.outbox.join("done").join(name);
         assert_eq!(fs::read_to_string(folder.join(format!("{name}_001.txt"))).unwrap().lines().count(), 30);
@@ -114,6 +117,87 @@ fn killed_at_any_moment_each_job_publishes_once() {
     }
     let (_, listed) = daemon.ask(&["list"]);
     assert_eq!(listed["jobs"].as_array().unwrap().len(), jobs);
+    let journal = Journal::existing(&daemon.outbox.join(".trackd")).unwrap();
+    let starts: usize = journal
+        .all()
+        .unwrap()
+        .iter()
+        .map(|job| journal.history(&job.id).unwrap().iter().filter(|s| *s == "running").count())
+        .sum();
+    assert!(starts > jobs, "no job was cut off: {starts} starts");
+}
+
+/// The moments around publication, made by hand: what the journal did not get to know is found in the outbox.
+#[test]
+fn a_result_the_journal_does_not_know_is_not_made_again() {
+    let mut daemon = Daemon::new();
+    sequence(&daemon.inbox.join("seq"), 4);
+    daemon.start();
+    let done = daemon.wait_done("seq");
+    settle(&daemon);
+    daemon.kill();
+    let state = daemon.outbox.join(".trackd");
+    let mut journal = Journal::existing(&state).unwrap();
+    let mut entry = journal.find("seq").unwrap().unwrap();
+    let work = daemon.inbox.join(".trackd").join(&entry.id);
+    let before = fs::read(done.join("result.json")).unwrap();
+    // As if the plug had been pulled between publication and the journal's commit.
+    fs::create_dir(&work).unwrap();
+    fs::rename(done.join("input/seq"), work.join("seq")).unwrap();
+    entry.job.state = State::Running;
+    journal.store(&entry).unwrap();
+    drop(journal);
+    daemon.start();
+    wait_for("delivery", || done.join("input/seq/color").exists());
+    settle(&daemon);
+    daemon.kill();
+    assert_eq!(names(&daemon.outbox.join("done")), ["seq"]);
+    assert_eq!(fs::read(done.join("result.json")).unwrap(), before);
+    // The same, and the whole journal is lost.
+    fs::create_dir(&work).unwrap();
+    fs::rename(done.join("input/seq"), work.join("seq")).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    daemon.start();
+    wait_for("delivery", || done.join("input/seq/color").exists());
+    settle(&daemon);
+    assert_eq!(names(&daemon.outbox.join("done")), ["seq"]);
+    assert_eq!(fs::read(done.join("result.json")).unwrap(), before);
+}
+
+#[test]
+fn asked_to_end_it_finishes_what_runs() {
+    let mut daemon = Daemon::new();
+    sequence(&daemon.inbox.join("long"), 150);
+    sequence(&daemon.inbox.join("next"), 150);
+    daemon.start();
+    wait_for("a running job", || daemon.count("running") == 1);
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(names(&daemon.outbox.join("done")).len(), 1);
+    assert_eq!((daemon.count("running"), daemon.count("done")), (0, 1));
+    assert_eq!(daemon.ask(&["status"]).1["running"], false);
+}
+
+#[test]
+fn odd_names_links_and_another_file_system_are_no_trouble() {
+    use std::os::unix::ffi::OsStrExt;
+    let shared = Path::new("/dev/shm");
+    let elsewhere = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() }.unwrap();
+    let mut daemon = Daemon::new();
+    daemon.outbox = elsewhere.path().join("out");
+    let odd = std::ffi::OsStr::from_bytes(b"a\n\x1b[31m\xff b");
+    sequence(&daemon.inbox.join(odd), 4);
+    std::os::unix::fs::symlink("/etc/passwd", daemon.inbox.join("passwd.mp4")).unwrap();
+    std::os::unix::fs::symlink("/etc", daemon.inbox.join("etc")).unwrap();
+    fs::write(daemon.inbox.join("notes.pdf"), "%PDF-1.7").unwrap();
+    daemon.start();
+    wait_for("both jobs", || daemon.count("done") == 1 && daemon.count("failed") == 1);
+    let done = names(&daemon.outbox.join("done"));
+    assert_eq!(done.len(), 1);
+    let folder = fs::read_dir(daemon.outbox.join("done")).unwrap().next().unwrap().unwrap().path();
+    wait_for("delivery", || folder.join("input").join(odd).join("color").exists());
+    assert_eq!(fs::read(daemon.outbox.join("failed/notes/notes.pdf")).unwrap(), b"%PDF-1.7");
+    assert_eq!(names(&daemon.inbox), [".trackd", "etc", "passwd.mp4"], "links are left alone");
+    assert!(!daemon.log().contains('\u{1b}'), "control characters do not reach the log");
 }
 
 #[test]

@@ -158,13 +158,22 @@ pub fn build(
         let rows = |shards: &[u32]| -> u64 {
             shards.iter().filter_map(|s| plan.shards.get(*s as usize)).flatten().map(|video| video.rows).sum()
         };
-        spool(&mut opened, &plan, &todo, &work, options)?;
+        let needed = plan.bytes / plan.rows.max(1) * rows(&todo);
         let progress = Progress::new(options.progress, "rows", rows(&todo));
+        if let Some(free) = space::free(out).filter(|free| *free < needed) {
+            progress.note(&format!("warning: about {needed} bytes are to be written, {free} are free there"));
+        }
+        spool(&mut opened, &plan, &todo, &work, options)?;
+        progress.restart();
         if kept > 0 {
             progress.note(&format!("{kept} finished shards are kept, {} are to be built", todo.len()));
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads()).build();
-        let pool = pool.map_err(|error| IngestError::Sources(format!("cannot start threads: {error}")))?;
+        let pool = pool.map_err(|error| IngestError::Io {
+            action: "start threads for",
+            path: out.to_owned(),
+            source: std::io::Error::other(error),
+        })?;
         for shard in todo {
             let used: u64 = finished.iter().map(|record: &ShardRecord| record.rejects.len() as u64).sum();
             let ctx = Context {

@@ -14,7 +14,7 @@ pub struct Progress {
     kind: Kind,
     what: &'static str,
     total: u64,
-    start: Instant,
+    start: Cell<Instant>,
     done: Cell<u64>,
     first: Cell<Option<u64>>,
     spoken: Cell<Instant>,
@@ -43,7 +43,15 @@ impl Progress {
             Kind::Lines
         };
         let start = Instant::now();
-        Self { kind, what, total, start, done: Cell::new(0), first: Cell::new(None), spoken: Cell::new(start) }
+        Self {
+            kind,
+            what,
+            total,
+            start: Cell::new(start),
+            done: Cell::new(0),
+            first: Cell::new(None),
+            spoken: Cell::new(start),
+        }
     }
 
     /// Sets how far it is.
@@ -78,6 +86,14 @@ impl Progress {
         }
     }
 
+    /// Measures the rate from now on.
+    pub fn restart(&self) {
+        self.start.set(Instant::now());
+        if let Kind::Bar(bar) = &self.kind {
+            bar.reset();
+        }
+    }
+
     /// Removes the bar.
     pub fn finish(&self) {
         if let Kind::Bar(bar) = &self.kind {
@@ -86,7 +102,7 @@ impl Progress {
     }
 
     fn line(&self) -> String {
-        let (done, seconds) = (self.done.get(), self.start.elapsed().as_secs_f64());
+        let (done, seconds) = (self.done.get(), self.start.get().elapsed().as_secs_f64());
         let rate = (done - self.first.get().unwrap_or(0).min(done)) as f64 / seconds.max(1e-9);
         let left = self.total.saturating_sub(done) as f64;
         let eta = if rate > 0.0 { format!("{:.0} s", left / rate) } else { "unknown".to_owned() };

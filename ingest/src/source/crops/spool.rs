@@ -94,6 +94,25 @@ impl Spool {
         if self.dir.exists() {
             fs::remove_dir_all(&self.dir).map_err(IngestError::io("clear", &self.dir))?;
         }
+        let filled = self.pass(archive, packing, plan, wanted, passed, stopped, place);
+        if filled.is_err() {
+            // Half a spool is of no use and would only keep the disk full.
+            drop(fs::remove_dir_all(&self.dir));
+        }
+        filled
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one pass over one archive, called once")]
+    fn pass(
+        &self,
+        archive: &Path,
+        packing: Packing,
+        plan: &str,
+        wanted: &[u32],
+        passed: &Arc<AtomicU64>,
+        stopped: &dyn Fn() -> bool,
+        place: &dyn Fn(&str) -> Option<(u32, u32, String)>,
+    ) -> Result<Vec<Odd>, IngestError> {
         fs::create_dir_all(&self.dir).map_err(IngestError::io("create", &self.dir))?;
         let room = (BUFFERS / wanted.len().max(1)).clamp(16 << 10, 1 << 20);
         let mut buffers: BTreeMap<u32, Buffer> = wanted.iter().map(|shard| (*shard, Buffer::default())).collect();

@@ -1,5 +1,7 @@
 //! The corpus of crops in all its forms gives one and the same dataset.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod support;
 
 use ingest::source::{SourceKind, SourceSpec};

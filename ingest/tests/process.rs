@@ -1,5 +1,7 @@
 //! The program as people run it: exit codes, dry runs, interruption at any point.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Rules of the house that a compiler does not check, over every Rust file of the workspace.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! The program `shards` as people run it.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod common;
 
 use assert_cmd::Command;

@@ -1,5 +1,7 @@
 //! Crops and resizes against OpenCV's (fixtures/make_crops.py): at most 1 level apart when shrinking, 6 when enlarging.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use schemas::build::CropSemantics;
 use serde_json::Value;
 use shards::crop::{CropSpec, context_side, crop_target, resize};

@@ -1,5 +1,7 @@
 //! The process: exit codes, output, death and revival.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod support;
 
 use assert_cmd::Command;

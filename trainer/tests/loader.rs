@@ -1,5 +1,7 @@
 //! The loader: order, substitutes, refusals, an end without hanging.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod support;
 
 use schemas::train::TrainConfig;

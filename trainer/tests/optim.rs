@@ -1,5 +1,7 @@
 //! The optimiser against PyTorch: two steps on the stored batch of the network's fixtures.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use burn::tensor::{Device, TensorData};
 use safetensors::SafeTensors;
 use schemas::model::{HeadKind, ModelConfig, TrunkConfig};

@@ -1,5 +1,7 @@
 //! Training as a whole, in process: the same bits after a resume, metrics without gaps, refusals.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod support;
 
 use schemas::exit::{FAILED, USAGE};

@@ -1,4 +1,6 @@
 //! Writes small corpora and data sets in the layouts of the real ones, with pictures that differ from each other.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 #![expect(dead_code, reason = "each test program uses a part of it")]
 
 use serde_pickle::{HashableValue, SerOptions, Value};

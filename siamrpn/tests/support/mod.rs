@@ -1,5 +1,7 @@
 //! Reads the fixtures, compares tensors.
 
+#![expect(clippy::panic, reason = "a test may stop where it stands")]
+
 use burn::tensor::TensorData;
 use schemas::model::{HeadKind, ModelConfig, TrunkConfig};
 use siamrpn::model::read_tensors;

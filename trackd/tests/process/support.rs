@@ -1,5 +1,7 @@
 //! What the process tests share: the program, a tiny model with random weights, small inputs.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use schemas::model::{ModelConfig, TrunkConfig};
 use shards::image::Rgb;
 use shards::jpeg::encode;

@@ -1,5 +1,7 @@
 //! A small dataset of synthetic pictures, written by the shards' own writer, and configurations that train in moments.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use schemas::build::{BufferCompression, BuildConfig};
 use schemas::format::DATASET_FORMAT;
 use schemas::manifest::{MANIFEST_FILE, Manifest, SHARD_DIR, SourceEntry, Totals};

@@ -225,12 +225,12 @@ impl Sink<'_> {
     /// Writes the rows of a track, now that their number is known.
     fn end_track(&mut self, v: usize, video: &Video<'_>, track: &Track) -> Result<(), IngestError> {
         let rows = self.track.rows.len() as u64;
-        if rows > 0 {
-            if let Some(counts) = self.counts.get_mut(video.label) {
-                counts.rows += rows;
-                counts.tracks += 1;
-                counts.videos += u64::from(self.counted.replace(v) != Some(v));
-            }
+        if rows > 0
+            && let Some(counts) = self.counts.get_mut(video.label)
+        {
+            counts.rows += rows;
+            counts.tracks += 1;
+            counts.videos += u64::from(self.counted.replace(v) != Some(v));
         }
         let read =
             |source| IngestError::Io { action: "read a temporary file in", path: self.ctx.work.to_owned(), source };

@@ -93,10 +93,10 @@ impl Tracks {
                 out.tracks.push(Track { dataset: label, shard, rows: Vec::new() });
                 last = Some((dataset.to_owned(), video.to_owned(), track.to_owned(), shard));
             }
-            if row.flags() & skip_flags == 0 {
-                if let Some(track) = out.tracks.last_mut() {
-                    track.rows.push(row.word("row"));
-                }
+            if row.flags() & skip_flags == 0
+                && let Some(track) = out.tracks.last_mut()
+            {
+                track.rows.push(row.word("row"));
             }
         });
         out

@@ -169,6 +169,9 @@ impl Check {
             }
             match row.check() {
                 Ok(()) => check_pictures(shard, &row, self.options, &mut wrong),
+                Err(ReadError::Crc { found, expected, .. }) => {
+                    wrong.push(format!("its pictures are damaged: crc32c {found:08x}, expected {expected:08x}"));
+                }
                 Err(e) => wrong.push(e.to_string()),
             }
             let place = format!("{} track {} frame {}", row.video(), row.track(), row.frame());

@@ -110,10 +110,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let engine = BurnEngine::new(&options.model, &SiamRpn::new(&options.model, 1, &device)?);
     let (template, frame) = (picture(exemplar, &mut rng)?, picture(search, &mut rng)?);
-    let times = time(options.repeat, || Ok(drop(engine.start(&template)?)))?;
+    let times = time(options.repeat, || engine.start(&template).map(drop).map_err(Into::into))?;
     report("template", &options, 1, &times);
     let mut session = engine.start(&template)?;
-    let times = time(options.repeat, || Ok(drop(session.search(&frame)?)))?;
+    let times = time(options.repeat, || session.search(&frame).map(drop).map_err(Into::into))?;
     report("search", &options, 1, &times);
 
     if options.batch > 0 {

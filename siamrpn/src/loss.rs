@@ -64,7 +64,7 @@ impl Targets {
     ) -> Result<Self, LossError> {
         let n = cls.len() / batch.max(1);
         let length = |what, expected, found| LossError::Length { what, batch, per_cell, expected, found };
-        if n == 0 || cls.len() != n * batch || per_cell == 0 || n % per_cell != 0 {
+        if n == 0 || cls.len() != n * batch || per_cell == 0 || !n.is_multiple_of(per_cell) {
             return Err(length("labels", batch * n.max(per_cell), cls.len()));
         }
         if reg.len() != 4 * cls.len() {

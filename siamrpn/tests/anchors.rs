@@ -28,7 +28,7 @@ fn anchor_sets_have_the_fixtures_sums() {
         for column in 0..4 {
             let values = || anchors.as_slice().iter().map(|a| f64::from(a[column]));
             assert_eq!(values().next().unwrap(), numbers(&set["first"])[column]);
-            assert_eq!(values().last().unwrap(), numbers(&set["last"])[column]);
+            assert_eq!(values().next_back().unwrap(), numbers(&set["last"])[column]);
             assert_eq!(values().sum::<f64>(), numbers(&set["sum"])[column]);
             assert_eq!(values().map(|v| v * v).sum::<f64>(), numbers(&set["sum_of_squares"])[column]);
             let weighted: f64 = values().enumerate().map(|(i, v)| i as f64 * v).sum();

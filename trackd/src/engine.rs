@@ -134,9 +134,8 @@ pub mod fake {
     /// Makes [`Still`] trackers.
     pub struct Stills(About);
 
-    impl Stills {
-        /// Trackers of no model.
-        pub fn new() -> Self {
+    impl Default for Stills {
+        fn default() -> Self {
             Self(About { model_blake3: "00".into(), config_hash: "01".into(), engine: "still".into() })
         }
     }

@@ -67,7 +67,7 @@ fn is_silent(path: &Path) -> bool {
         let mut answer: libc::statfs = std::mem::zeroed();
         (libc::statfs(path.as_ptr(), &raw mut answer) == 0).then_some(answer.f_type)
     };
-    kind.is_some_and(|k| SILENT.contains(&(k as i64 & 0xffff_ffff)))
+    kind.is_some_and(|k| SILENT.contains(&(k & 0xffff_ffff)))
 }
 
 #[cfg(test)]

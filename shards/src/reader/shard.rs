@@ -187,10 +187,10 @@ impl Shard {
             }
             Cache::Last(last) => {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some((held, batch)) = last.as_ref() {
-                    if *held == number {
-                        return Ok(Arc::clone(batch));
-                    }
+                if let Some((held, batch)) = last.as_ref()
+                    && *held == number
+                {
+                    return Ok(Arc::clone(batch));
                 }
                 let batch = decode()?;
                 *last = Some((number, Arc::clone(&batch)));

@@ -75,6 +75,7 @@ impl FoldedBranch {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one value per model")]
 enum FoldedHead {
     UpChannel { template_cls: Folded, template_reg: Folded, search_cls: Folded, search_reg: Folded, adjust: Folded },
     Depthwise { cls: FoldedBranch, loc: FoldedBranch },

@@ -131,6 +131,7 @@ pub struct Depthwise {
 
 /// Either head.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value per model; Burn modules are not boxed")]
 pub enum Head {
     /// Kernels for every output and channel.
     UpChannel(UpChannel),

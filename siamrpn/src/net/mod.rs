@@ -98,7 +98,7 @@ pub fn validate(cfg: &ModelConfig) -> Result<(), ConfigError> {
             .and_then(|x| x.checked_sub(head::KERNEL - 1))
             .and_then(|x| (x + 1).checked_sub(kernel))
             .filter(|r| *r > 0);
-        let even = px > cfg.exemplar_px && (px - cfg.exemplar_px) as usize % STRIDE == 0;
+        let even = px > cfg.exemplar_px && ((px - cfg.exemplar_px) as usize).is_multiple_of(STRIDE);
         if !even || response != Some(cfg.response(px)) {
             return Err(ConfigError::Side { key, found: px, stride: STRIDE });
         }

@@ -30,7 +30,7 @@ fn options(dialect: Dialect) -> EvalOptions {
 }
 
 fn go(data: &Path, options: &EvalOptions, out: &Path) -> Result<Evaluation, EvalError> {
-    evaluate(data, &Stills::new(), options, out, &mut |_, _, _| {})
+    evaluate(data, &Stills::default(), options, out, &mut |_, _, _| {})
 }
 
 #[test]

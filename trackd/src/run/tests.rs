@@ -27,7 +27,7 @@ fn options() -> RunOptions {
 fn go(path: &Path, start: &Start, options: &RunOptions, out: &Path) -> Result<ResultDoc, JobError> {
     fs::create_dir_all(out).unwrap();
     let never = AtomicBool::new(false);
-    run(&Input::open(path).unwrap(), start, &Stills::new(), options, out, &never, &|_, _| {})
+    run(&Input::open(path).unwrap(), start, &Stills::default(), options, out, &never, &|_, _| {})
 }
 
 fn start(frame: u32) -> Start {
@@ -143,6 +143,6 @@ fn a_run_stops_when_asked() {
     frames(&root.path().join("seq"), 3, 0..0);
     let input = Input::open(&root.path().join("seq")).unwrap();
     let stop = AtomicBool::new(true);
-    let e = run(&input, &start(0), &Stills::new(), &options(), root.path(), &stop, &|_, _| {}).unwrap_err();
+    let e = run(&input, &start(0), &Stills::default(), &options(), root.path(), &stop, &|_, _| {}).unwrap_err();
     assert!(matches!(e, JobError::Cancelled));
 }

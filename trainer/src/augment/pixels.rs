@@ -109,7 +109,6 @@ pub(super) fn blur(image: &mut Rgb, kernel: Blur) {
     let mut blurred = Vec::with_capacity(source.len());
     for y in 0..h.cast_signed() {
         across(row(y), kernel.side, &mut rows);
-        #[expect(clippy::cast_possible_truncation, reason = "limited to 255")]
         blurred.extend(columns.iter().zip(&rows).map(|(v, h)| ((v * down + h * over + 32768) >> 16).min(255) as u8));
         add(&mut columns, row(y + reach + 1));
         subtract(&mut columns, row(y - reach));

@@ -34,6 +34,9 @@ struct Done {
     odd: Vec<(String, String, String)>,
 }
 
+/// Shard, place within the shard and key of a picture by its path; `None` for one that is not wanted.
+pub type Place<'a> = dyn Fn(&str) -> Option<(u32, u32, String)> + 'a;
+
 /// Where the pictures of a compressed archive go.
 #[derive(Debug, Clone)]
 pub struct Spool {
@@ -86,7 +89,7 @@ impl Spool {
         wanted: &[u32],
         passed: &Arc<AtomicU64>,
         stopped: &dyn Fn() -> bool,
-        place: &dyn Fn(&str) -> Option<(u32, u32, String)>,
+        place: &Place<'_>,
     ) -> Result<Vec<Odd>, IngestError> {
         if let Some(odd) = self.completed(plan, wanted) {
             return Ok(odd);
@@ -111,7 +114,7 @@ impl Spool {
         wanted: &[u32],
         passed: &Arc<AtomicU64>,
         stopped: &dyn Fn() -> bool,
-        place: &dyn Fn(&str) -> Option<(u32, u32, String)>,
+        place: &Place<'_>,
     ) -> Result<Vec<Odd>, IngestError> {
         fs::create_dir_all(&self.dir).map_err(IngestError::io("create", &self.dir))?;
         let room = (BUFFERS / wanted.len().max(1)).clamp(16 << 10, 1 << 20);

@@ -1,6 +1,6 @@
 //! The program as people run it: exit codes, dry runs, interruption at any point.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod support;
 
@@ -83,7 +83,8 @@ fn killed_at_any_point_and_run_again_gives_the_same_dataset() {
     let begun = |out: &Path| out.join(".ingest/build.json").exists();
     let one_shard = |out: &Path| files(&out.join("shards"), ".arrow") >= 1;
     let four_records = |out: &Path| files(&out.join(".ingest"), "3.json") >= 1;
-    let points: [(&Path, &dyn Fn(&Path) -> bool); 5] = [
+    type Reached<'a> = &'a dyn Fn(&Path) -> bool;
+    let points: [(&Path, Reached<'_>); 5] = [
         (&archive, &spooling),
         (&archive, &one_shard),
         (&folder, &begun),

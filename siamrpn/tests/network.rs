@@ -1,5 +1,5 @@
 //! The network against PyTorch: forward passes, losses, gradients, running statistics, whole optimiser steps.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers outside of test functions")]
+#![expect(clippy::unwrap_used, reason = "test helpers outside of test functions")]
 
 mod support;
 

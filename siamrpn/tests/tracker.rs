@@ -1,5 +1,5 @@
 //! The tracker: single updates against the fixture, and whole runs with a random small network.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers outside of test functions")]
+#![expect(clippy::unwrap_used, reason = "test helpers outside of test functions")]
 
 #[expect(dead_code, reason = "shared by several test programs")]
 mod support;

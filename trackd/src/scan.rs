@@ -243,9 +243,10 @@ mod tests {
     fn only_inputs_are_listed_oldest_first() {
         let folder = tempfile::tempdir().unwrap();
         let inbox = folder.path();
-        for name in ["b.mp4", "a.mp4", "a.txt", "a.init.json", "c.mp4.part"] {
-            fs::write(inbox.join(name), name).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(5));
+        let start = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
+        for (i, name) in ["b.mp4", "a.mp4", "a.txt", "a.init.json", "c.mp4.part"].into_iter().enumerate() {
+            let file = File::create(inbox.join(name)).unwrap();
+            file.set_modified(start + std::time::Duration::from_secs(i as u64)).unwrap();
         }
         fs::create_dir(inbox.join("out")).unwrap();
         fs::create_dir(inbox.join("seq")).unwrap();

@@ -92,6 +92,20 @@ fn ground_truth_beside_the_frames_is_scored() {
 }
 
 #[test]
+fn ground_truth_that_cannot_be_evaluated_costs_no_track() {
+    let root = tempfile::tempdir().unwrap();
+    let seq = root.path().join("seq");
+    frames(&seq, 12, 0..0);
+    let lines: String = (0..12).map(|i| if i < 3 { "10,8,20,16\n" } else { "900,30,20,16\n" }).collect();
+    fs::write(seq.join("groundtruth.txt"), lines).unwrap();
+    let out = root.path().join("out");
+    let first = Input::open(&seq).unwrap().start().unwrap().unwrap();
+    let doc = go(&seq, &first, &options(), &out).unwrap();
+    assert!(doc.warnings.iter().any(|w| w.contains("no eval.json")), "{:?}", doc.warnings);
+    assert_eq!((doc.frames, out.join("eval.json").exists()), (12, false));
+}
+
+#[test]
 fn an_undisturbed_run_is_evaluated_as_it_is() {
     let root = tempfile::tempdir().unwrap();
     let seq = root.path().join("seq");

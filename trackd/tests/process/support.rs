@@ -1,5 +1,6 @@
 //! What the process tests share: the program, a tiny model with random weights, small inputs.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers outside of test functions")]
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use schemas::model::{ModelConfig, TrunkConfig};
@@ -50,7 +51,8 @@ pub fn picture(i: usize) -> Vec<u8> {
     let mut frame = Rgb::filled(w, h, [90, 90, 90]);
     for y in 0..h {
         for x in 0..w {
-            let inside = (40 + i..70 + i).contains(&x) && (30..60).contains(&y);
+            let left = 40 + i % 60;
+            let inside = (left..left + 30).contains(&x) && (30..60).contains(&y);
             let v = if inside { 230 } else { 60 + ((x * 31 + y * 17) % 23) as u8 * 3 };
             frame.data[3 * (y * w + x)..][..3].fill(v);
         }
@@ -62,7 +64,7 @@ pub fn picture(i: usize) -> Vec<u8> {
 pub fn sequence(folder: &Path, count: usize) {
     let color = folder.join("color");
     fs::create_dir_all(&color).unwrap();
-    let truth: String = (0..count).map(|i| format!("{},30,30,30\n", 40 + i)).collect();
+    let truth: String = (0..count).map(|i| format!("{},30,30,30\n", 40 + i % 60)).collect();
     fs::write(folder.join("groundtruth.txt"), truth).unwrap();
     for i in 0..count {
         fs::write(color.join(format!("{:08}.jpg", i + 1)), picture(i)).unwrap();

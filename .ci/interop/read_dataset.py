@@ -13,6 +13,7 @@ import google_crc32c
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 dataset, inspect = pathlib.Path(sys.argv[1]), json.load(open(sys.argv[2]))
 manifest = json.load(open(dataset / "dataset.json"))
@@ -30,7 +31,7 @@ for number, entry in enumerate(manifest["shards"]):
     assert meta["shard"] == number and meta["config_hash"] == manifest["config_hash"]
     table = shard.read_all()
     assert table.num_rows == entry["rows"]
-    lines = index.filter(pa.compute.equal(index["shard"], number))
+    lines = index.filter(pc.equal(index["shard"], number))
     for name in ("sample_id", "video", "track", "frame", "box_cx", "box_w"):
         assert lines[name].to_pylist() == table[name].to_pylist(), name
     for row in table.to_pylist():
@@ -41,11 +42,11 @@ for number, entry in enumerate(manifest["shards"]):
             assert picture is not None and picture.shape[0] == picture.shape[1]
             assert side is None or picture.shape[0] == side
             pictures += 1
-    assert pl.read_ipc(dataset / "shards" / entry["file"], memory_map=False).height == entry["rows"]
+    assert pl.read_ipc(dataset / "shards" / entry["file"]).height == entry["rows"]
 
 question = "select video, count(*) as rows, round(avg(box_w), 3) as width from {} group by video order by video"
 by_duckdb = duckdb.sql(question.format("index")).fetchall()
-frame = pl.read_ipc(dataset / "index.arrow", memory_map=False).with_columns(pl.col("video").cast(pl.String))
+frame = pl.read_ipc(dataset / "index.arrow").with_columns(pl.col("video").cast(pl.String))
 by_polars = [
     (video, rows, round(width, 3))
     for video, rows, width in frame.group_by("video")

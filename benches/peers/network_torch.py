@@ -89,12 +89,13 @@ head = (UpChannel if args.head == "up-channel" else Depthwise)(WIDTHS[4])
 def times(work, seconds=8.0):
     for _ in range(2):
         work()
-    out, started = [], time.perf_counter()
+    out, started, cpu = [], time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds or len(out) < 3:
         t = time.perf_counter()
         work()
         out.append(1000 * (time.perf_counter() - t))
-    return {"min_ms": round(min(out), 1), "median_ms": round(statistics.median(out), 1)}
+    cpu = 1000 * (time.process_time() - cpu) / len(out)
+    return {"min_ms": round(min(out), 1), "median_ms": round(statistics.median(out), 1), "cpu_ms": round(cpu, 1)}
 
 
 def report(what, **found):

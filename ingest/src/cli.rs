@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Turns corpora of annotated video into datasets of crop pairs.
 #[derive(Debug, Parser)]
-#[command(name = "ingest", version, arg_required_else_help = true)]
+#[command(name = "ingest", version = schemas::format::VERSION, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 3 done but inputs were \
                         rejected, 130 interrupted (run again to go on).")]
 struct Cli {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// Trains SiamRPN from a dataset of shards.
 #[derive(Debug, Parser)]
-#[command(name = "trainer", version, about, after_help = EXIT_CODES)]
+#[command(name = "trainer", version = schemas::format::VERSION, about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -7,7 +7,7 @@ use vot::Dialect;
 
 /// Tracks objects in video: one file, a VOT data set, or every video dropped into a folder.
 #[derive(Debug, Parser)]
-#[command(name = "trackd", version, about, max_term_width = 110)]
+#[command(name = "trackd", version = schemas::format::VERSION, about, max_term_width = 110)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

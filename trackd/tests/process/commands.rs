@@ -1,7 +1,5 @@
 //! `track`, `eval` and `score` as processes, with good and bad input.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 use crate::support::{bundled, json, model, names, run, sequence};
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,6 @@
 //! What the process tests share: the program, a tiny model with random weights, small inputs.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers outside of test functions")]
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use schemas::model::{ModelConfig, TrunkConfig};
 use shards::image::Rgb;

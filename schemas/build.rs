@@ -1,4 +1,5 @@
-//! Tells the program which commit it was built from, for `--version`.
+//! Tells the programs which commit they were built from, for `--version`. It runs again when the branch changes, not at every
+//! commit, because all crates stand on this one: a program rebuilt in place may name an older commit of its branch.
 
 fn main() {
     let commit = std::process::Command::new("git")

@@ -111,6 +111,48 @@ fn killed_and_resumed_or_interrupted_and_resumed_gives_the_same_bits() {
 }
 
 #[test]
+fn a_full_disk_is_one_clear_error_and_the_run_goes_on_from_the_checkpoint_before() {
+    let p = place();
+    // Wide enough that weights and momentum are larger than the metrics of the run.
+    let long =
+        ["run.epochs=1", "run.steps_per_epoch=24", "run.checkpoint_every=3", "model.trunk.widths=[8,16,24,24,24]"];
+    let args = |dir: &Path, more: &[&'static str]| -> Vec<String> {
+        let fixed = ["run", "--data", &p.data, "--out", text(dir)];
+        small(&fixed).into_iter().chain(long).chain(more.iter().copied()).map(str::to_owned).collect()
+    };
+    let run = |dir: &Path, more: &[&'static str]| {
+        expect(&args(dir, more).iter().map(String::as_str).collect::<Vec<_>>(), 0);
+        std::fs::read(dir.join("model.safetensors")).unwrap()
+    };
+    // No file may grow beyond 32 KiB: a checkpoint cannot be written then, as on a full disk.
+    let without_room = |dir: &Path, more: &[&'static str]| {
+        let script = r#"trap "" XFSZ; ulimit -f 64; exec "$0" "$@""#;
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]).arg(assert_cmd::cargo::cargo_bin("trainer")).args(args(dir, more));
+        let output = command.output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{err}");
+        assert!(err.contains("checkpoints/step-") && err.contains("older checkpoints are untouched"), "{err}");
+    };
+    let checkpoints = |dir: &Path| std::fs::read_dir(dir.join("checkpoints")).unwrap().count();
+
+    let fresh = p.root.join("fresh");
+    without_room(&fresh, &[]);
+    assert_eq!(checkpoints(&fresh), 0, "nothing half written is left");
+
+    let dir = p.root.join("run");
+    let first = args(&dir, &[]);
+    let mut child = spawn(&first.iter().map(String::as_str).collect::<Vec<_>>());
+    wait_for(&dir.join("checkpoints/step-00000003"));
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let before = (checkpoints(&dir), std::fs::read(dir.join("model.safetensors")).unwrap());
+    without_room(&dir, &["--resume"]);
+    assert_eq!((checkpoints(&dir), std::fs::read(dir.join("model.safetensors")).unwrap()), before);
+    assert_eq!(run(&dir, &["--resume"]), run(&p.root.join("straight"), &[]), "the same bits");
+}
+
+#[test]
 fn bad_arguments_end_with_one_clear_error() {
     let p = place();
     let out = p.root.join("run");

@@ -89,6 +89,27 @@ fn bad_input_is_named_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn a_full_disk_is_one_clear_error_and_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let (model, out, seq) = (model(root.path()), root.path().join("out"), root.path().join("seq"));
+    sequence(&seq, 300);
+    // No file may grow beyond 4 KiB: writing the boxes fails as on a full disk.
+    let track = |limit: &str| {
+        let script = format!(r#"trap "" XFSZ; {limit} exec "$0" "$@""#);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_trackd"), "track", text(&seq), "--model", &model, "--out"]);
+        let done = command.arg(&out).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, err) = track("ulimit -f 8;");
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("out") && err.contains("File too large") && !err.contains("panicked"), "{err}");
+    assert!(names(&out).is_empty(), "{:?}", names(&out));
+    assert_eq!(track("").0, Some(0));
+    assert!(out.join("result.json").exists());
+}
+
+#[test]
 fn a_truncated_video_is_no_success() {
     let root = tempfile::tempdir().unwrap();
     let (model, out) = (model(root.path()), root.path().join("out"));

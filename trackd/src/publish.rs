@@ -133,7 +133,11 @@ pub fn move_into(from: &Path, into: &Path) -> io::Result<PathBuf> {
             part.push(name);
             let part = into.join(part);
             remove(&part)?;
-            copy(from, &part)?;
+            if let Err(e) = copy(from, &part) {
+                // Half a copy would fill a disk that is full already.
+                remove(&part)?;
+                return Err(e);
+            }
             remove(&target)?;
             fs::rename(&part, &target)?;
             sync_folder(into)?;

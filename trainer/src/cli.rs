@@ -233,7 +233,7 @@ where
         Ok(code) => code,
         Err(Failure { error, .. }) if closed_pipe(&error) => DONE,
         Err(Failure { code, error }) => {
-            talk(&format!("trainer {name}: {error:#}"));
+            talk(&format!("trainer {name}: {error}"));
             code
         }
     })

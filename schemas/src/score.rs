@@ -101,3 +101,144 @@ pub struct EvalTotals {
     /// Expected average overlap; absent when no sequence is long enough.
     pub eao: Option<f64>,
 }
+
+/// Scores of the multi-start protocol (VOT2020 to VOT2022), as the official Python toolkit has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MultiStartScore {
+    /// Always `multistart`.
+    pub protocol: String,
+    /// Mean overlap before failures; sequences weighted by those frames.
+    pub accuracy: f64,
+    /// Frames before failures / frames of all runs; sequences weighted by their lengths. Higher is better.
+    pub robustness: f64,
+    /// Expected average overlap.
+    pub eao: f64,
+    /// Frames that EAO averages over: from the first up to, and not including, the second.
+    pub eao_interval: [usize; 2],
+    /// The EAO curve if asked for, by frame from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eao_curve: Option<Vec<f64>>,
+    /// Per sequence.
+    pub sequences: BTreeMap<String, MultiStartSequence>,
+    /// Things to know when reading these numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// One sequence of [`MultiStartScore`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MultiStartSequence {
+    /// Mean overlap before failures.
+    pub accuracy: f64,
+    /// Frames before failures / frames of all runs.
+    pub robustness: f64,
+    /// Runs, one per anchor.
+    pub anchors: u64,
+    /// Runs that failed.
+    pub failures: u64,
+    /// Frames of the sequence.
+    pub frames: u64,
+}
+
+/// Long-term scores of unsupervised runs with confidences, as the official Python toolkit has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LongTermScore {
+    /// Always `longterm`.
+    pub protocol: String,
+    /// Tracking precision at the threshold with the best F.
+    pub precision: f64,
+    /// Tracking recall there.
+    pub recall: f64,
+    /// The best F.
+    pub f_score: f64,
+    /// The confidence threshold there; null when it is infinite.
+    pub threshold: Option<f64>,
+    /// Mean overlap over tracked frames.
+    pub accuracy: f64,
+    /// Tracked frames / frames with a target; null where there are none.
+    pub robustness: Option<f64>,
+    /// Frames with a target on which nothing was reported / frames with a target.
+    pub not_reported_error: Option<f64>,
+    /// Frames with a target on which the reported region misses it / frames with a target.
+    pub drift_rate_error: Option<f64>,
+    /// Frames without a target on which nothing was reported / those frames; over sequences with more than ten.
+    pub absence_detection_quality: Option<f64>,
+    /// Per sequence.
+    pub sequences: BTreeMap<String, LongTermSequence>,
+    /// Things to know when reading these numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// One sequence of [`LongTermScore`], at the threshold that is best for the data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LongTermSequence {
+    /// Tracking precision.
+    pub precision: f64,
+    /// Tracking recall.
+    pub recall: f64,
+    /// Their harmonic mean.
+    pub f_score: f64,
+    /// Mean overlap over tracked frames.
+    pub accuracy: f64,
+    /// Tracked frames / frames with a target.
+    pub robustness: Option<f64>,
+    /// Frames of the sequence.
+    pub frames: u64,
+}
+
+/// One-pass scores: OTB, LaSOT, TrackingNet and GOT-10k.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OnePassScore {
+    /// Always `ope`.
+    pub protocol: String,
+    /// Area under the success curve (OTB, LaSOT, TrackingNet).
+    pub success_auc: f64,
+    /// Share of frames with overlap above 0.5.
+    pub success_50: f64,
+    /// Share of frames with the centres at most 20 px apart (OTB).
+    pub precision_20: f64,
+    /// Area under the normalised precision curve, 0 to 0.5 (LaSOT).
+    pub normalised_precision_auc: f64,
+    /// Normalised precision at 0.2 (TrackingNet).
+    pub normalised_precision_20: f64,
+    /// GOT-10k's AO; null where no frame counts.
+    pub average_overlap: Option<f64>,
+    /// GOT-10k's SR50.
+    pub success_rate_50: Option<f64>,
+    /// GOT-10k's SR75.
+    pub success_rate_75: Option<f64>,
+    /// Success at overlaps 0, 0.05 to 1, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_curve: Option<Vec<f64>>,
+    /// Precision at 0, 1 to 50 px, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision_curve: Option<Vec<f64>>,
+    /// Normalised precision at 0, 0.01 to 0.5, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalised_precision_curve: Option<Vec<f64>>,
+    /// Per sequence.
+    pub sequences: BTreeMap<String, OnePassSequence>,
+    /// Things to know when reading these numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// One sequence of [`OnePassScore`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OnePassSequence {
+    /// Area under the success curve.
+    pub success_auc: f64,
+    /// Share of frames with overlap above 0.5.
+    pub success_50: f64,
+    /// Share of frames with the centres at most 20 px apart.
+    pub precision_20: f64,
+    /// Area under the normalised precision curve, 0 to 0.5.
+    pub normalised_precision_auc: f64,
+    /// Normalised precision at 0.2.
+    pub normalised_precision_20: f64,
+    /// GOT-10k's average overlap; null where no frame counts.
+    pub average_overlap: Option<f64>,
+    /// Frames of the sequence.
+    pub frames: u64,
+}

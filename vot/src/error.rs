@@ -145,6 +145,15 @@ pub enum Error {
         /// Upper end.
         high: usize,
     },
+    /// A sequence of a multi-start evaluation has no anchors.
+    #[error(
+        "find the anchors of sequence `{sequence}`: multi-start needs anchor.value beside its ground truth, one number \
+         per frame, above 0 where a run forward starts and below 0 where one backward starts"
+    )]
+    NoAnchors {
+        /// The sequence.
+        sequence: String,
+    },
     /// Two sequences share a name, so their results cannot be told apart.
     #[error("score sequence `{sequence}`: the name occurs twice")]
     DuplicateSequence {

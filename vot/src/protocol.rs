@@ -1,4 +1,4 @@
-//! The supervised (reset-based) protocol of VOT2013 to VOT2019.
+//! The supervised (reset-based) protocol of VOT2013 to VOT2019, and runs that are never started again.
 //!
 //! The tracker is initialised on a frame from the ground truth (code 1) and updated on each following
 //! one. Where its region no longer overlaps the ground truth it has failed (code 2); it is initialised
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::dialect::Dialect;
 use crate::region::{FAILURE, INITIALIZATION, Region, UNKNOWN};
+use crate::sequence::Sequence;
 
 /// What a tracker says about one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +123,64 @@ pub enum ProtocolError<E> {
         /// The tracker's own error.
         source: E,
     },
+}
+
+/// Where a run of the multi-start protocol begins, and which way it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Anchor {
+    /// The frame of the initialisation, from 0.
+    pub frame: usize,
+    /// Whether the run goes from there to the first frame instead of to the last.
+    pub backward: bool,
+}
+
+impl Anchor {
+    /// The anchors of a sequence, from its values `anchor`: above 0 forward, below 0 backward. Forward ones first.
+    pub fn of(sequence: &Sequence) -> Vec<Anchor> {
+        let values = sequence.values.get("anchor").map(Vec::as_slice).unwrap_or_default();
+        let mut found: Vec<Anchor> = values
+            .iter()
+            .enumerate()
+            .filter(|(_, value)| **value != 0.0 && !value.is_nan())
+            .map(|(frame, value)| Anchor { frame, backward: *value < 0.0 })
+            .collect();
+        found.sort_by_key(|anchor| anchor.backward);
+        found
+    }
+
+    /// The frames of the run in order, for a sequence of `length` frames.
+    pub fn frames(self, length: usize) -> Vec<usize> {
+        if self.backward { (0..=self.frame).rev().collect() } else { (self.frame..length).collect() }
+    }
+}
+
+/// Runs the tracker over the frames `order` of a sequence without ever starting it again: it is initialised on the
+/// first of them, which gets the code 1. One entry per frame of `order`.
+///
+/// This is the unsupervised experiment (all frames in order; long-term and one-pass measures) and one run of the
+/// multi-start experiment ([`Anchor::frames`]).
+///
+/// # Errors
+/// [`ProtocolError`] when the first frame has no region to start from, or the tracker fails.
+pub fn run_once<T: Tracker>(
+    tracker: &mut T,
+    groundtruth: &[Region],
+    order: &[usize],
+) -> Result<Trajectory, ProtocolError<T::Error>> {
+    let Some(first) = order.first() else { return Err(ProtocolError::Empty) };
+    let Some(region) = groundtruth.get(*first).filter(|region| region.is_shape()) else {
+        return Err(ProtocolError::NoInitialRegion { frames: 1 });
+    };
+    let mut trajectory = Trajectory::new(order.len());
+    let watch = Instant::now();
+    tracker.init(*first, region).map_err(|source| ProtocolError::Tracker { frame: *first, source })?;
+    trajectory.set(0, Region::Special(INITIALIZATION), watch.elapsed().as_secs_f64(), None);
+    for (at, frame) in order.iter().enumerate().skip(1) {
+        let watch = Instant::now();
+        let output = tracker.update(*frame).map_err(|source| ProtocolError::Tracker { frame: *frame, source })?;
+        trajectory.set(at, output.region, watch.elapsed().as_secs_f64(), output.confidence);
+    }
+    Ok(trajectory)
 }
 
 /// The supervised protocol and its constants.

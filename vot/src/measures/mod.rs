@@ -1,4 +1,5 @@
-//! Accuracy, robustness and expected average overlap of trajectories, in each [`Dialect`].
+//! Accuracy, robustness and expected average overlap of trajectories, in each [`Dialect`]; and the measures of the other
+//! protocols: [`multistart`], [`longterm`], [`onepass`].
 //!
 //! | | accuracy of a sequence | accuracy of a data set |
 //! |---|---|---|
@@ -13,6 +14,9 @@ mod accuracy;
 mod eao;
 mod eval;
 mod interval;
+mod longterm;
+mod multistart;
+mod onepass;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -20,7 +24,10 @@ use std::ops::Range;
 pub use eao::{Cut, EaoRun, average_entries, average_lengths, every_frame, fragment_curve, python_curve};
 pub use eval::eval_json;
 pub use interval::{AutoInterval, automatic_interval, named_interval};
-pub use schemas::score::{ScoreDoc as Score, SequenceScore, TagScore};
+pub use longterm::longterm;
+pub use multistart::{AnchoredRuns, multistart};
+pub use onepass::onepass;
+pub use schemas::score::{LongTermScore, MultiStartScore, OnePassScore, ScoreDoc as Score, SequenceScore, TagScore};
 
 use crate::dialect::Dialect;
 use crate::error::Error;
@@ -155,19 +162,7 @@ fn prepare<'a>(dialect: Dialect, runs: &[Runs<'a>]) -> Result<Vec<Prepared<'a>>,
         if !names.insert(sequence.name.as_str()) {
             return Err(Error::DuplicateSequence { sequence: name() });
         }
-        if trajectories.is_empty() || sequence.is_empty() {
-            return Err(Error::NoResults { path: sequence.root.clone(), sequence: name() });
-        }
-        for (index, trajectory) in trajectories.iter().enumerate() {
-            if trajectory.len() != sequence.len() {
-                return Err(Error::TrajectoryLength {
-                    sequence: name(),
-                    repetition: index + 1,
-                    expected: sequence.len(),
-                    found: trajectory.len(),
-                });
-            }
-        }
+        fits(sequence, trajectories)?;
         let (width, height) = sequence.size().ok_or_else(|| Error::UnknownSize { sequence: name() })?;
         if width == 0 || height == 0 {
             return Err(Error::ZeroSize { sequence: name(), width, height });
@@ -177,6 +172,24 @@ fn prepare<'a>(dialect: Dialect, runs: &[Runs<'a>]) -> Result<Vec<Prepared<'a>>,
         prepared.push(Prepared { sequence, trajectories: trajectories.split_at(used).0, size: (width, height) });
     }
     if prepared.is_empty() { Err(Error::NothingToScore) } else { Ok(prepared) }
+}
+
+/// That there are trajectories, each as long as the sequence.
+fn fits(sequence: &Sequence, trajectories: &[Trajectory]) -> Result<(), Error> {
+    let name = || sequence.name.clone();
+    if trajectories.is_empty() || sequence.is_empty() {
+        return Err(Error::NoResults { path: sequence.root.clone(), sequence: name() });
+    }
+    let wrong = trajectories.iter().enumerate().find(|(_, trajectory)| trajectory.len() != sequence.len());
+    match wrong {
+        None => Ok(()),
+        Some((index, trajectory)) => Err(Error::TrajectoryLength {
+            sequence: name(),
+            repetition: index + 1,
+            expected: sequence.len(),
+            found: trajectory.len(),
+        }),
+    }
 }
 
 impl Prepared<'_> {
@@ -304,5 +317,7 @@ fn tag_scores(
     scores
 }
 
+#[cfg(test)]
+mod protocol_tests;
 #[cfg(test)]
 mod tests;

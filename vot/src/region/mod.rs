@@ -103,6 +103,12 @@ impl Region {
         }
     }
 
+    /// Whether there is no target, as the official Python toolkit asks: a code, a box or polygon without an area, a
+    /// mask without a pixel.
+    pub fn is_empty(&self) -> bool {
+        !self.is_shape() || self.bounding_rect().is_none_or(|r| r.width <= 0.0 || r.height <= 0.0)
+    }
+
     /// The axis-aligned box around the region, px: for polygons width = max x - min x (as libtrax
     /// converts), for masks the pixels that are set. `None` for codes, points and empty masks.
     pub fn bounding_rect(&self) -> Option<Rect> {

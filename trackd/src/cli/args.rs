@@ -23,6 +23,8 @@ pub enum Command {
     Eval(Eval),
     /// Score official result files; needs no model
     Score(Score),
+    /// Serve the TraX protocol, by which the official VOT toolkit drives a tracker
+    Trax(Trax),
     /// Watch a drop folder and track everything that is put there
     Watch(Watch),
     /// Give a waiting job its box
@@ -129,6 +131,19 @@ pub struct Score {
     /// Print the scores as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `trax`.
+///
+/// The client is reached as its environment says: TRAX_SOCKET, TRAX_IN and TRAX_OUT, else standard input and output.
+#[derive(Debug, Args)]
+pub struct Trax {
+    /// Model and device.
+    #[command(flatten)]
+    pub model: Model,
+    /// Version of the protocol to speak, 1 to 4; several targets need 4
+    #[arg(long, value_name = "N", default_value_t = crate::trax::NEWEST, value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub protocol: u8,
 }
 
 /// Arguments of `watch`.

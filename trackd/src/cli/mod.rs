@@ -12,6 +12,7 @@ use crate::frames::video::{Choice, Decoders};
 use crate::input::{Input, InputError, Start};
 use crate::publish::{TEMPORARY, move_into, remove, sync_folder};
 use crate::run::{JobError, RunOptions, run as run_job};
+use crate::trax::{self, Transport};
 use args::{Cli, Command};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -37,6 +38,9 @@ pub enum CliError {
     /// An evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// A TraX session.
+    #[error(transparent)]
+    Trax(#[from] trax::TraxError),
     /// The daemon.
     #[error(transparent)]
     Watch(#[from] crate::daemon::WatchError),
@@ -138,6 +142,12 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Score(args) => {
             let score = score_results(&args.dataset, &args.results, &args.experiment, args.dialect, args.eao_interval)?;
             scores::print(&score, args.json)?;
+            Ok(DONE)
+        }
+        Command::Trax(args) => {
+            let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+            let Transport { input, output } = trax::connect(|name| std::env::var(name).ok())?;
+            trax::serve(input, output, &engines, args.protocol, &Limits::default())?;
             Ok(DONE)
         }
         Command::Watch(args) => daemon(args),

@@ -1,5 +1,7 @@
-//! The supervised protocol of crate `vot` with a real tracker on real frames: one sequence, or a data set with result
+//! The protocols of crate `vot` with a real tracker on real frames: one sequence, or a data set with result
 //! files that are kept when the evaluation is started again.
+
+mod once;
 
 use crate::engine::{Engines, TrackEngine};
 use crate::frames::{FrameError, Frames, folder};
@@ -14,9 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vot::measures::{Runs, Score, ScoreOptions, eval_json, score};
 use vot::protocol::{self, ProtocolError, Supervised, Trajectory};
 use vot::region::siamrpn_init_box;
-use vot::results::{read_trajectories, read_trajectory, sequence_dir, write_trajectory};
+use vot::results::{Run, read_trajectories, read_trajectory, sequence_dir, write_trajectory};
 use vot::sequence::read_dataset;
 use vot::{Dialect, Region, Sequence};
+
+pub use once::{OnceScore, evaluate_once, score_once};
 
 /// A tracker fed from frames that only run forward, which is all the protocol needs.
 struct Streamed<'a> {
@@ -162,9 +166,9 @@ pub struct EvalOptions {
 
 /// What an evaluation gave.
 #[derive(Debug)]
-pub struct Evaluation {
-    /// Measures in the dialect asked for.
-    pub score: Score,
+pub struct Evaluation<S = Score> {
+    /// The measures.
+    pub score: S,
     /// Sequences that failed, with the reason.
     pub failed: Vec<(String, String)>,
     /// Runs made now.
@@ -187,7 +191,7 @@ pub fn evaluate(
 ) -> Result<Evaluation, EvalError> {
     let mut sequences = read_dataset(dataset, None)?;
     let results = out.join("results").join(&options.tracker);
-    stamp(&results, engines, options)?;
+    stamp(&results, engines, options.dialect.as_str())?;
     let (mut made, mut kept, mut failed) = (0, 0, Vec::new());
     let mut done: Vec<(usize, Vec<Trajectory>)> = Vec::new();
     let count = sequences.len();
@@ -210,12 +214,13 @@ pub fn evaluate(
     let score_options = score_options(dataset, options.interval);
     let score = score(options.dialect, &runs, &score_options)?;
     let eval = eval_json(&runs, &score_options)?;
-    let write = |path: PathBuf, bytes: Vec<u8>| {
-        replace_file(&path, &bytes).map_err(|source| EvalError::Output { path, source })
-    };
-    write(out.join("eval.json"), pretty(&eval))?;
-    write(out.join(format!("score-{}.json", options.dialect)), pretty(&score))?;
+    write_document(&out.join("eval.json"), &eval)?;
+    write_document(&out.join(format!("score-{}.json", options.dialect)), &score)?;
     Ok(Evaluation { score, failed, made, kept })
+}
+
+fn write_document(path: &Path, document: &impl serde::Serialize) -> Result<(), EvalError> {
+    replace_file(path, &pretty(document)).map_err(|source| EvalError::Output { path: path.to_owned(), source })
 }
 
 fn score_options(dataset: &Path, interval: Option<(usize, usize)>) -> ScoreOptions {
@@ -223,8 +228,9 @@ fn score_options(dataset: &Path, interval: Option<(usize, usize)>) -> ScoreOptio
     ScoreOptions { interval, dataset: name, curve: false }
 }
 
-/// Notes what made the results, or refuses to mix them with those of something else.
-fn stamp(results: &Path, engines: &dyn Engines, options: &EvalOptions) -> Result<(), EvalError> {
+/// Notes what made the results, or refuses to mix them with those of something else. `dialect` is that of the supervised
+/// protocol, or the name of another protocol.
+fn stamp(results: &Path, engines: &dyn Engines, dialect: &str) -> Result<(), EvalError> {
     let output = |path: &Path| {
         let path = path.to_owned();
         move |source| EvalError::Output { path, source }
@@ -233,7 +239,7 @@ fn stamp(results: &Path, engines: &dyn Engines, options: &EvalOptions) -> Result
     let path = results.join("run.json");
     let now = json!({
         "model_blake3": engines.about().model_blake3,
-        "dialect": options.dialect.as_str(),
+        "dialect": dialect,
         "writer": schemas::format::writer_stamp("trackd"),
     });
     let then: Option<Value> = std::fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok());
@@ -265,8 +271,8 @@ fn runs_of(
     let never = AtomicBool::new(false);
     let mut done: Vec<Trajectory> = Vec::new();
     while done.len() < protocol.repetitions && !protocol.can_stop(&done, size) {
-        let repetition = done.len() + 1;
-        let found = read_trajectory(dir, &sequence.name, repetition).ok().filter(|t| t.len() == sequence.len());
+        let name = Run::Repetition(done.len() + 1);
+        let found = read_trajectory(dir, &sequence.name, name).ok().filter(|t| t.len() == sequence.len());
         let run = match found {
             Some(run) => {
                 *kept += 1;
@@ -275,7 +281,7 @@ fn runs_of(
             None => {
                 let truth = &sequence.groundtruth;
                 let run = supervised(&input, truth, engines, &options.run, options.dialect, size, &never)?;
-                write_trajectory(dir, &sequence.name, repetition, &run)?;
+                write_trajectory(dir, &sequence.name, name, &run)?;
                 *made += 1;
                 run
             }
@@ -327,18 +333,23 @@ pub fn score_results(
     let mut sequences = read_dataset(dataset, None)?;
     let mut trajectories = Vec::with_capacity(sequences.len());
     for sequence in &mut sequences {
-        let dir = sequence_dir(results, experiment, &sequence.name)?;
+        let dir = results_dir(sequence, results, experiment)?;
         trajectories.push(read_trajectories(&dir, &sequence.name)?);
-        if sequence.size().is_none() && !sequence.frames.is_empty() {
-            let limits = crate::frames::Limits::default();
-            if let Err(e) = measure(sequence, limits.max_pixels) {
-                sequence.warnings.push(e.to_string());
-            }
-        }
     }
     let runs: Vec<Runs<'_>> =
         sequences.iter().zip(&trajectories).map(|(sequence, trajectories)| Runs { sequence, trajectories }).collect();
     Ok(score(dialect, &runs, &score_options(dataset, interval))?)
+}
+
+/// The folder with a sequence's results; the size of its frames is noted in it where it can be found.
+fn results_dir(sequence: &mut Sequence, results: &Path, experiment: &str) -> Result<PathBuf, vot::Error> {
+    if sequence.size().is_none() && !sequence.frames.is_empty() {
+        let limits = crate::frames::Limits::default();
+        if let Err(e) = measure(sequence, limits.max_pixels) {
+            sequence.warnings.push(e.to_string());
+        }
+    }
+    sequence_dir(results, experiment, &sequence.name)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! again five frames after the failure, the four frames between stay unknown (code 0). A failure whose
 //! re-initialisation would fall past the end leaves the rest unknown.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Instant;
 
 use crate::dialect::Dialect;
@@ -123,6 +125,67 @@ pub enum ProtocolError<E> {
         /// The tracker's own error.
         source: E,
     },
+}
+
+/// How a tracker is run over a sequence, and with which measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Started again after each failure (VOT2013 to VOT2019).
+    #[default]
+    Supervised,
+    /// Started once on each anchor (VOT2020 to VOT2022).
+    MultiStart,
+    /// Started once, with confidences (VOT-LT).
+    LongTerm,
+    /// Started once (OTB, GOT-10k, LaSOT, TrackingNet).
+    OnePass,
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Protocol; 4] = [Protocol::Supervised, Protocol::MultiStart, Protocol::LongTerm, Protocol::OnePass];
+
+    /// The name used on the command line and in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Supervised => "supervised",
+            Protocol::MultiStart => "multistart",
+            Protocol::LongTerm => "longterm",
+            Protocol::OnePass => "ope",
+        }
+    }
+
+    /// The folder of its results, as the official stacks name the experiment.
+    pub fn experiment(self) -> &'static str {
+        match self {
+            Protocol::Supervised | Protocol::MultiStart => "baseline",
+            Protocol::LongTerm => "longterm",
+            Protocol::OnePass => "unsupervised",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A protocol name that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown protocol `{found}`: use one of supervised, multistart, longterm, ope")]
+pub struct UnknownProtocol {
+    /// What was given.
+    pub found: String,
+}
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == text);
+        found.ok_or_else(|| UnknownProtocol { found: text.to_owned() })
+    }
 }
 
 /// Where a run of the multi-start protocol begins, and which way it goes.

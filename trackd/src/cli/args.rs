@@ -4,6 +4,7 @@ use crate::frames::video::Choice;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use vot::Dialect;
+use vot::protocol::Protocol;
 
 /// Tracks objects in video: one file, a VOT data set, or every video dropped into a folder.
 #[derive(Debug, Parser)]
@@ -19,7 +20,7 @@ pub struct Cli {
 pub enum Command {
     /// Track one video file, folder of frames, or sequence
     Track(Track),
-    /// Run the VOT supervised protocol over a data set: result files, eval.json, scores
+    /// Run a VOT protocol over a data set: result files, scores, eval.json
     Eval(Eval),
     /// Score official result files; needs no model
     Score(Score),
@@ -93,13 +94,16 @@ pub struct Eval {
     /// Folder for results/TRACKER/baseline/SEQUENCE/, eval.json and the scores; complete results in it are kept
     #[arg(long)]
     pub out: PathBuf,
-    /// Whose protocol and measures: vot-python, vot-matlab-2015, vot-matlab, pysot, mindspore
+    /// How the tracker is run: supervised (started again after failures), multistart, longterm, ope (one pass)
+    #[arg(long, default_value_t)]
+    pub protocol: Protocol,
+    /// Of the supervised protocol, whose rules and measures: vot-python, vot-matlab-2015, vot-matlab, pysot, mindspore
     #[arg(long, default_value_t)]
     pub dialect: Dialect,
-    /// Runs per sequence [default: 15 in the VOT dialects, of which a deterministic tracker needs 3; else 1]
+    /// Runs per sequence [default: supervised 15 in the VOT dialects, of which a deterministic tracker needs 3; else 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub repetitions: Option<u16>,
-    /// Sequence lengths over which EAO averages [default: those of the VOT challenge, or computed]
+    /// Sequence lengths over which EAO averages [default: those of the VOT challenge, or computed; multistart: 115,755]
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub eao_interval: Option<(usize, usize)>,
     /// Name of the tracker's folder
@@ -119,13 +123,16 @@ pub struct Score {
     /// Results: a folder of experiments, of sequences, or one that holds results/TRACKER/
     #[arg(long)]
     pub results: PathBuf,
-    /// Experiment whose results are scored
-    #[arg(long, default_value = "baseline")]
-    pub experiment: String,
-    /// Whose measures: vot-python, vot-matlab-2015, vot-matlab, pysot, mindspore
+    /// Experiment whose results are scored [default: baseline; longterm; for ope unsupervised]
+    #[arg(long)]
+    pub experiment: Option<String>,
+    /// How the results were made: supervised, multistart, longterm, ope (one pass)
+    #[arg(long, default_value_t)]
+    pub protocol: Protocol,
+    /// Of the supervised protocol, whose measures: vot-python, vot-matlab-2015, vot-matlab, pysot, mindspore
     #[arg(long, default_value_t)]
     pub dialect: Dialect,
-    /// Sequence lengths over which EAO averages [default: those of the VOT challenge, or computed]
+    /// Sequence lengths over which EAO averages [default: those of the VOT challenge, or computed; multistart: 115,755]
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub eao_interval: Option<(usize, usize)>,
     /// Print the scores as one JSON object

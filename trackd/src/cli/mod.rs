@@ -6,7 +6,7 @@ mod scores;
 
 use crate::daemon::{Ended, Settings, state_of, watch};
 use crate::engine::{EngineError, Engines, ModelEngines};
-use crate::evaluate::{EvalError, EvalOptions, evaluate, score_results};
+use crate::evaluate::{EvalError, EvalOptions, Evaluation, evaluate, evaluate_once, score_once, score_results};
 use crate::frames::Limits;
 use crate::frames::video::{Choice, Decoders};
 use crate::input::{Input, InputError, Start};
@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use vot::protocol::Protocol;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -139,11 +140,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
     match command {
         Command::Track(args) => track(args),
         Command::Eval(args) => eval(&args),
-        Command::Score(args) => {
-            let score = score_results(&args.dataset, &args.results, &args.experiment, args.dialect, args.eao_interval)?;
-            scores::print(&score, args.json)?;
-            Ok(DONE)
-        }
+        Command::Score(args) => score(&args),
         Command::Trax(args) => {
             let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
             let Transport { input, output } = trax::connect(|name| std::env::var(name).ok())?;
@@ -273,14 +270,37 @@ fn eval(args: &args::Eval) -> Result<u8, CliError> {
             eprintln!("sequence {} of {count}: {name}", index + 1);
         }
     };
-    let done = evaluate(&args.dataset, &engines, &options, &args.out, &mut progress)?;
+    if args.protocol == Protocol::Supervised {
+        let done = evaluate(&args.dataset, &engines, &options, &args.out, &mut progress)?;
+        bar.finish_and_clear();
+        scores::print(&done.score, args.json)?;
+        return Ok(told(&done, &args.out));
+    }
+    let done = evaluate_once(&args.dataset, &engines, args.protocol, &options, &args.out, &mut progress)?;
     bar.finish_and_clear();
+    scores::print_once(&done.score, args.json)?;
+    Ok(told(&done, &args.out))
+}
+
+/// Says what an evaluation did, and answers the exit code.
+fn told<S>(done: &Evaluation<S>, out: &Path) -> u8 {
     for (name, why) in &done.failed {
         eprintln!("warning: sequence {name} was left out: {why}");
     }
-    eprintln!("{} runs made, {} complete ones kept; results in {}", done.made, done.kept, args.out.display());
-    scores::print(&done.score, args.json)?;
-    Ok(if done.failed.is_empty() { DONE } else { LOSSY })
+    eprintln!("{} runs made, {} complete ones kept; results in {}", done.made, done.kept, out.display());
+    if done.failed.is_empty() { DONE } else { LOSSY }
+}
+
+fn score(args: &args::Score) -> Result<u8, CliError> {
+    let experiment = args.experiment.as_deref().unwrap_or(args.protocol.experiment());
+    if args.protocol == Protocol::Supervised {
+        let score = score_results(&args.dataset, &args.results, experiment, args.dialect, args.eao_interval)?;
+        scores::print(&score, args.json)?;
+    } else {
+        let score = score_once(&args.dataset, &args.results, experiment, args.protocol, args.eao_interval)?;
+        scores::print_once(&score, args.json)?;
+    }
+    Ok(DONE)
 }
 
 fn daemon(args: args::Watch) -> Result<u8, CliError> {

@@ -6,6 +6,7 @@ use crate::frames::Limits;
 use crate::frames::video::Decoders;
 use shards::jpeg::encode;
 use std::fs;
+use vot::protocol::Protocol;
 
 /// Two sequences; in the second the target jumps away at frame 12 of 30.
 fn dataset(root: &Path) {
@@ -77,4 +78,54 @@ fn a_broken_sequence_is_left_out_by_name() {
     assert!(matches!(e, EvalError::Nothing { count: 2, .. }), "{e}");
     let e = go(&root.path().join("none"), &options(Dialect::Pysot), &out).unwrap_err();
     assert!(e.to_string().contains("none"), "{e}");
+}
+
+#[test]
+fn protocols_without_restarts_run_resume_and_score() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    dataset(&data);
+    let engines = Stills::default();
+    let options = EvalOptions { interval: Some((5, 20)), ..options(Dialect::VotPython) };
+    for (protocol, place, runs) in [
+        (Protocol::MultiStart, "baseline/jump/jump_00000029.txt", 4),
+        (Protocol::LongTerm, "longterm/jump/jump_001.txt", 2),
+        (Protocol::OnePass, "unsupervised/jump/jump_001.txt", 2),
+    ] {
+        let out = root.path().join(protocol.as_str());
+        let go = || evaluate_once(&data, &engines, protocol, &options, &out, &mut |_, _, _| {});
+        if protocol == Protocol::MultiStart {
+            let e = go().unwrap_err().to_string();
+            assert!(e.contains("anchor.value"), "{e}");
+            for name in ["calm", "jump"] {
+                let anchors: String =
+                    (0..30).map(|i| format!("{}\n", [1, 0, -1][usize::from(i > 0) + i / 29])).collect();
+                fs::write(data.join(name).join("anchor.value"), anchors).unwrap();
+            }
+        }
+        let first = go().unwrap();
+        assert_eq!((first.made, first.kept, first.failed.len()), (runs, 0, 0), "{protocol}");
+        let file = out.join("results/still").join(place);
+        fs::remove_file(&file).unwrap();
+        let second = go().unwrap();
+        assert_eq!((second.made, second.kept), (1, runs - 1), "{protocol}");
+        assert_eq!(second.score, first.score);
+        assert_eq!(score_once(&data, &out, protocol.experiment(), protocol, Some((5, 20))).unwrap(), first.score);
+        assert!(out.join(format!("score-{protocol}.json")).is_file() && first.score.warnings().is_empty());
+        match first.score {
+            OnceScore::MultiStart(score) => {
+                // Forward the target is lost at 12 of 30 frames; backward it is lost at 18 of 30.
+                assert_eq!(score.sequences["jump"].failures, 2);
+                assert!((score.sequences["jump"].robustness - 0.5).abs() < 1e-12);
+                assert!((score.sequences["calm"].robustness - 1.0).abs() < 1e-12);
+            }
+            OnceScore::LongTerm(score) => {
+                assert!((score.robustness.unwrap() - (29.0 / 30.0 + 11.0 / 30.0) / 2.0).abs() < 1e-12)
+            }
+            OnceScore::OnePass(score) => {
+                assert!((score.sequences["jump"].success_50 - 0.4).abs() < 1e-12);
+                assert!((score.average_overlap.unwrap() - 40.0 / 58.0).abs() < 1e-12);
+            }
+        }
+    }
 }

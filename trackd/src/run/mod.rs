@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use vot::protocol::Trajectory;
 use vot::region::INITIALIZATION;
+use vot::results::{Run, result_files};
 use vot::{Dialect, Rect, Region};
 
 /// Why a job failed.
@@ -240,7 +241,7 @@ pub fn run(
         files.push(name);
         crate::publish::write_synced(&path, &bytes).map_err(|source| JobError::Output { path, source })
     };
-    for (name, bytes) in vot::results::result_files(&input.name, 1, &trajectory, false) {
+    for (name, bytes) in result_files(&input.name, Run::Repetition(1), &trajectory, false) {
         write(name, bytes)?;
     }
     write(format!("{}_001_lost.value", input.name), table::lost(&pass.frames))?;

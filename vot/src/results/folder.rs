@@ -4,16 +4,16 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{read_region_file, read_values, result_files, stem};
+use super::{Run, read_region_file, read_values, result_files};
 use crate::error::{Error, shorten};
 use crate::protocol::Trajectory;
 
-/// Writes one repetition as text into `dir`, which is made if need be. Every file is written under a
-/// temporary name, flushed to disk and renamed; the regions come last, so that a repetition that can be
+/// Writes one run as text into `dir`, which is made if need be. Every file is written under a
+/// temporary name, flushed to disk and renamed; the regions come last, so that a run that can be
 /// seen is complete.
-pub fn write_trajectory(dir: &Path, sequence: &str, repetition: usize, trajectory: &Trajectory) -> Result<(), Error> {
+pub fn write_trajectory(dir: &Path, sequence: &str, run: Run, trajectory: &Trajectory) -> Result<(), Error> {
     fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    for (name, bytes) in result_files(sequence, repetition, trajectory, false).into_iter().rev() {
+    for (name, bytes) in result_files(sequence, run, trajectory, false).into_iter().rev() {
         let path = dir.join(&name);
         let temporary = dir.join(format!(".{name}.part"));
         let mut file = fs::File::create(&temporary).map_err(Error::io(&temporary))?;
@@ -23,10 +23,10 @@ pub fn write_trajectory(dir: &Path, sequence: &str, repetition: usize, trajector
     Ok(())
 }
 
-/// Reads one repetition (counted from 1): `.txt`, else `.bin`, with times and confidences where they
+/// Reads one run: `.txt`, else `.bin`, with times and confidences where they
 /// exist. Files with other properties are left alone.
-pub fn read_trajectory(dir: &Path, sequence: &str, repetition: usize) -> Result<Trajectory, Error> {
-    let stem = stem(sequence, repetition);
+pub fn read_trajectory(dir: &Path, sequence: &str, run: Run) -> Result<Trajectory, Error> {
+    let stem = run.stem(sequence);
     let text = dir.join(format!("{stem}.txt"));
     let binary = dir.join(format!("{stem}.bin"));
     let path = if binary.is_file() && !text.is_file() { binary } else { text };
@@ -36,7 +36,7 @@ pub fn read_trajectory(dir: &Path, sequence: &str, repetition: usize) -> Result<
     let table = dir.join(format!("{sequence}_time.txt"));
     if times.is_file() {
         trajectory.times = read_values(&times, length)?;
-    } else if table.is_file() {
+    } else if let (true, Run::Repetition(repetition)) = (table.is_file(), run) {
         trajectory.times = read_time_table(&table, repetition, length)?;
     }
     let confidences = dir.join(format!("{stem}_confidence.value"));
@@ -106,7 +106,7 @@ pub fn read_trajectories(dir: &Path, sequence: &str) -> Result<Vec<Trajectory>, 
     if found.is_empty() {
         return Err(Error::NoResults { path: dir.to_owned(), sequence: sequence.to_owned() });
     }
-    found.into_iter().map(|repetition| read_trajectory(dir, sequence, repetition)).collect()
+    found.into_iter().map(|repetition| read_trajectory(dir, sequence, Run::Repetition(repetition))).collect()
 }
 
 /// The folder with the results of `sequence`: `RESULTS/<experiment>/<sequence>`, else
@@ -155,11 +155,14 @@ mod tests {
     fn what_is_written_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("results/mine/baseline/bag");
-        write_trajectory(&dir, "bag", 1, &sample()).unwrap();
-        assert_eq!(read_trajectory(&dir, "bag", 1).unwrap(), sample());
-        for (name, bytes) in result_files("bag", 12, &sample(), true) {
+        write_trajectory(&dir, "bag", Run::Repetition(1), &sample()).unwrap();
+        assert_eq!(read_trajectory(&dir, "bag", Run::Repetition(1)).unwrap(), sample());
+        for (name, bytes) in result_files("bag", Run::Repetition(12), &sample(), true) {
             fs::write(dir.join(name), bytes).unwrap();
         }
+        write_trajectory(&dir, "bag", Run::Anchor(50), &sample()).unwrap();
+        assert!(dir.join("bag_00000050.txt").is_file());
+        assert_eq!(read_trajectory(&dir, "bag", Run::Anchor(50)).unwrap(), sample());
         assert_eq!(repetitions(&dir, "bag").unwrap(), [1, 12]);
         assert_eq!(read_trajectories(&dir, "bag").unwrap(), [sample(), sample()]);
         let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();

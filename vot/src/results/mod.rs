@@ -1,9 +1,9 @@
-//! Official result files of the supervised experiment.
+//! Official result files.
 //!
 //! `<sequence>_001.txt` holds one region or code per line, `<sequence>_001.bin` the same in binary,
 //! `<sequence>_001_time.value` the seconds per frame and `<sequence>_001_confidence.value` the
-//! confidences, one number per line and a blank line where there is none. 001 is the repetition. They
-//! lie in `results/<tracker>/<experiment>/<sequence>/`; the MATLAB toolkit writes one
+//! confidences, one number per line and a blank line where there is none. 001 is the repetition; the
+//! multi-start experiment has the anchor's frame there instead, `<sequence>_00000050`. They lie in `results/<tracker>/<experiment>/<sequence>/`; the MATLAB toolkit writes one
 //! `<sequence>_time.txt` per sequence instead, a table of frames by repetitions.
 
 mod binary;
@@ -15,19 +15,33 @@ use std::path::Path;
 pub use binary::{decode_regions, encode_regions};
 pub use folder::{read_trajectories, read_trajectory, repetitions, sequence_dir, write_trajectory};
 
+/// Which run of a sequence a result is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// A repetition, from 1.
+    Repetition(usize),
+    /// The run from an anchor of the multi-start experiment, named by its frame, from 0.
+    Anchor(usize),
+}
+
+impl Run {
+    /// `<sequence>_001` or `<sequence>_00000050`.
+    fn stem(self, sequence: &str) -> String {
+        match self {
+            Run::Repetition(number) => format!("{sequence}_{number:03}"),
+            Run::Anchor(frame) => format!("{sequence}_{frame:08}"),
+        }
+    }
+}
+
 use crate::error::{Error, shorten};
 use crate::protocol::Trajectory;
 use crate::region::{format_regions, parse_regions};
 
-/// The files of one repetition (counted from 1) as names and contents, for the caller to store.
-/// Regions as text or binary; times always, confidences if there are any.
-pub fn result_files(
-    sequence: &str,
-    repetition: usize,
-    trajectory: &Trajectory,
-    binary: bool,
-) -> Vec<(String, Vec<u8>)> {
-    let stem = stem(sequence, repetition);
+/// The files of one run as names and contents, for the caller to store. Regions as text or binary; times always,
+/// confidences if there are any.
+pub fn result_files(sequence: &str, run: Run, trajectory: &Trajectory, binary: bool) -> Vec<(String, Vec<u8>)> {
+    let stem = run.stem(sequence);
     let mut files = if binary {
         vec![(format!("{stem}.bin"), encode_regions(&trajectory.regions))]
     } else {
@@ -39,11 +53,6 @@ pub fn result_files(
         }
     }
     files
-}
-
-/// `<sequence>_001` for repetition 1.
-fn stem(sequence: &str, repetition: usize) -> String {
-    format!("{sequence}_{repetition:03}")
 }
 
 /// The text of a `.value` file: one number per line, blank where there is none.
@@ -119,12 +128,12 @@ mod tests {
     fn names_follow_the_toolkit() {
         let mut trajectory = Trajectory::from_regions(vec![Region::Special(1), Region::rect(1.5, 2.0, 3.0, 4.0)]);
         let names = |trajectory: &Trajectory, binary| -> Vec<String> {
-            result_files("bag", 2, trajectory, binary).into_iter().map(|file| file.0).collect()
+            result_files("bag", Run::Repetition(2), trajectory, binary).into_iter().map(|file| file.0).collect()
         };
         assert_eq!(names(&trajectory, false), ["bag_002.txt", "bag_002_time.value"]);
         trajectory.confidences[1] = Some(0.5);
         assert_eq!(names(&trajectory, true), ["bag_002.bin", "bag_002_time.value", "bag_002_confidence.value"]);
-        let files = result_files("bag", 2, &trajectory, false);
+        let files = result_files("bag", Run::Repetition(2), &trajectory, false);
         assert_eq!(files[0].1, b"1\n1.5,2,3,4\n");
         assert_eq!(files[1].1, b"\n\n");
         assert_eq!(files[2].1, b"\n0.5\n");

@@ -46,6 +46,9 @@ pub fn json_schemas() -> Vec<(&'static str, Schema)> {
         ("result", schema_for!(result::ResultDoc)),
         ("error", schema_for!(result::ErrorDoc)),
         ("score", schema_for!(score::ScoreDoc)),
+        ("score-longterm", schema_for!(score::LongTermScore)),
+        ("score-multistart", schema_for!(score::MultiStartScore)),
+        ("score-ope", schema_for!(score::OnePassScore)),
         ("eval", schema_for!(score::EvalDoc)),
     ]
 }

@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::record::{BuildRecord, Records, ShardRecord, WORK_DIR};
 use crate::report::{BuildReport, PlanReport, PlannedSource};
 use crate::shard::{Context, build_shard};
+use crate::source::spool::SpoolJob;
 use crate::source::{Source, SourceSpec};
 use crate::space;
 use schemas::build::BuildConfig;
@@ -92,7 +93,7 @@ fn prepare(sources: &[SourceSpec], config: &BuildConfig) -> Result<(Vec<Source>,
 /// When a source cannot be read or the configuration does not fit it.
 pub fn dry_run(sources: &[SourceSpec], config: &BuildConfig, out: &Path) -> Result<PlanReport, IngestError> {
     let (opened, plan) = prepare(sources, config)?;
-    let streamed = |source: &&Source| matches!(source, Source::Crops(corpus) if corpus.streams().is_some());
+    let streamed = |source: &&Source| source.streams().is_some();
     let rows = |source: &Source| source.videos().iter().map(|video| video.rows).sum::<u64>();
     let spooled: u64 = opened.iter().filter(streamed).map(rows).sum();
     Ok(PlanReport {
@@ -191,11 +192,7 @@ pub fn build(
             };
             let record = build_shard(&ctx, shard)?;
             records.set_shard(shard, &record)?;
-            for source in &opened {
-                if let Source::Crops(corpus) = source {
-                    corpus.close_shard(shard);
-                }
-            }
+            opened.iter().for_each(|source| source.close_shard(shard));
             rows_made += record.entry.rows;
             trusted.insert(shard);
             finished.push(record);
@@ -281,9 +278,8 @@ fn spool(
 ) -> Result<(), IngestError> {
     let Part { index, count } = options.part;
     for (number, source) in opened.iter_mut().enumerate() {
-        let Source::Crops(corpus) = source else { continue };
-        let Some(size) = corpus.streams() else { continue };
-        let mut shard_of = vec![None; corpus.videos().len()];
+        let Some(size) = source.streams() else { continue };
+        let mut shard_of = vec![None; source.videos().len()];
         for shard in todo {
             for planned in plan.shards.get(*shard as usize).into_iter().flatten().filter(|p| p.source == number) {
                 if let Some(slot) = shard_of.get_mut(planned.video) {
@@ -298,7 +294,8 @@ fn spool(
             progress.set(passed.load(Ordering::Relaxed));
             options.stop.load(Ordering::Relaxed)
         };
-        corpus.spool(&dir, &plan.hash, todo, &shard_of, &passed, &stopped)?;
+        let (dir, plan, wanted, shard_of) = (&dir, plan.hash.as_str(), todo, &shard_of);
+        source.spool(&SpoolJob { dir, plan, wanted, shard_of, passed: &passed, stopped: &stopped })?;
         progress.finish();
     }
     Ok(())
@@ -313,7 +310,7 @@ fn partial(out: &Path, asked: &BuildRecord, finished: &[ShardRecord]) -> BuildRe
         report.rows += record.entry.rows;
         report.bytes += record.entry.bytes;
         report.rejects += record.rejects.len() as u64;
-        report.dropped.add(record.dropped);
+        report.count(record);
     }
     report
 }

@@ -38,8 +38,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct BuildArgs {
-    /// What to read: crops=PATH (folder, .tar, .tar.gz, .tar.zst) or sequences=PATH (VOT, OTB, GOT-10k);
-    /// KIND:LABEL=PATH chooses the dataset label. May be given several times.
+    /// What to read: crops, vid (folder, .tar, .tar.gz or .tar.zst each), ytbb, crop511, stills (COCO, ImageNet DET)
+    /// or sequences (VOT, OTB, GOT-10k, LaSOT), with its path; KIND:LABEL=PATH chooses the dataset label. May be given
+    /// several times. docs/sources.md describes every layout.
     #[arg(long = "source", value_name = "KIND=PATH", required = true)]
     sources: Vec<SourceSpec>,
     /// Folder of the dataset.

@@ -147,7 +147,7 @@ pub(crate) fn report(out: &Path, manifest: &Manifest, finished: &[ShardRecord]) 
         rejects: manifest.totals.rejects,
         ..BuildReport::default()
     };
-    finished.iter().for_each(|record| report.dropped.add(record.dropped));
+    finished.iter().for_each(|record| report.count(record));
     report
 }
 

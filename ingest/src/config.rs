@@ -70,6 +70,7 @@ pub fn check(config: &BuildConfig) -> Result<(), String> {
         ("min_aspect", c.min_aspect, 1.0),
         ("min_area", c.min_area, 1.0),
         ("max_area", c.max_area, 1.0),
+        ("min_side", c.min_side, 65_535.0),
     ] {
         if !(0.0..=high).contains(&value) {
             return Err(format!("{key} = {value} must be between 0 and {high}"));
@@ -77,6 +78,10 @@ pub fn check(config: &BuildConfig) -> Result<(), String> {
     }
     if c.min_area > c.max_area {
         return Err(format!("min_area = {} must not exceed max_area = {}", c.min_area, c.max_area));
+    }
+    within("min_track_rows", c.min_track_rows.into(), 1, u32::MAX.into())?;
+    if !(0.1..=10.0).contains(&c.frame_aspect) {
+        return Err(format!("frame_aspect = {} must be between 0.1 and 10", c.frame_aspect));
     }
     let ours = BuildConfig::default().decoder;
     if c.decoder != ours {

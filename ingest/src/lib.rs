@@ -8,7 +8,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`source`] | what a corpus offers: [`source::crops`] and [`source::sequences`] |
+//! | [`source`] | what a corpus offers, one module per kind |
 //! | [`plan`] | which video goes into which shard |
 //! | [`pixels`] | from one picture to one crop pair |
 //! | [`ordered`] | a parallel map with results in order and bounded memory |

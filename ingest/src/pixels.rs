@@ -1,7 +1,6 @@
 //! From one picture and its target to one crop pair.
 
-use crate::source::crops::CROP_PX;
-use crate::source::{Frame, Target};
+use crate::source::{Frame, Target, Unwanted, limits};
 use schemas::build::BuildConfig;
 use schemas::shard::FLAG_TRUNCATED;
 use shards::crop::{CropSpec, crop_target};
@@ -35,7 +34,7 @@ pub enum Outcome {
     /// A row.
     Row(Box<Pixels>),
     /// Nothing: the target is outside the configured limits.
-    Filtered,
+    Filtered(Unwanted),
     /// Nothing: the input is bad. A machine-readable reason and what exactly was wrong.
     Reject(&'static str, String),
 }
@@ -46,12 +45,14 @@ type Refusal = (&'static str, String);
 #[must_use]
 pub fn make(frame: &Frame, config: &BuildConfig) -> Outcome {
     let made = match frame.target {
-        Target::InFrame(target) => from_frame(frame, target, config),
-        Target::Centred { w, h, frame_w, frame_h } => from_crop(frame, [w, h], [frame_w, frame_h], config).map(Some),
+        Target::InFrame(_) | Target::Normalised(_) => from_frame(frame, config),
+        Target::Centred { side, w, h, frame_w, frame_h } => {
+            from_crop(frame, usize::from(side), [w, h], [frame_w, frame_h], config).map(Ok)
+        }
     };
     match made {
-        Ok(Some(pixels)) => Outcome::Row(Box::new(pixels)),
-        Ok(None) => Outcome::Filtered,
+        Ok(Ok(pixels)) => Outcome::Row(Box::new(pixels)),
+        Ok(Err(why)) => Outcome::Filtered(why),
         Err((reason, detail)) => Outcome::Reject(reason, detail),
     }
 }
@@ -80,17 +81,18 @@ fn encode(picture: &Rgb, quality: u8) -> Result<Vec<u8>, Refusal> {
     jpeg::encode(picture, quality).map_err(|error| ("encode", error.to_string()))
 }
 
-/// Both crops from a frame; nothing if the target's area is outside the limits.
-fn from_frame(frame: &Frame, target: [f64; 4], config: &BuildConfig) -> Result<Option<Pixels>, Refusal> {
+/// Both crops from a frame, unless the target is outside the limits.
+fn from_frame(frame: &Frame, config: &BuildConfig) -> Result<Result<Pixels, Unwanted>, Refusal> {
     let bytes = read(frame)?;
     let picture = jpeg::decode_image(&bytes, &Limits::default()).map_err(|error| image_refusal(&bytes, error))?;
     let side =
         |n: usize| u16::try_from(n).map_err(|_| ("too-large", format!("a frame side of {n} px is more than 65535")));
     let (frame_w, frame_h) = (side(picture.width)?, side(picture.height)?);
+    let size = [frame_w, frame_h].map(f64::from);
+    let target = frame.target.in_frame(size);
     let [cx, cy, w, h] = target;
-    let area = w * h / (f64::from(frame_w) * f64::from(frame_h));
-    if area < config.min_area || area > config.max_area {
-        return Ok(None);
+    if let Some(why) = limits::shape(w, h, Some(size), config) {
+        return Ok(Err(why));
     }
     let cut = cx - w / 2.0 < 0.0
         || cy - h / 2.0 < 0.0
@@ -104,7 +106,7 @@ fn from_frame(frame: &Frame, target: [f64; 4], config: &BuildConfig) -> Result<O
     let mean = picture.channel_mean();
     let crop = |px: u32| crop_target(&picture, mean, target, px, &spec).map_err(|error| ("bad-box", error.to_string()));
     let (template, search) = (crop(config.template_px)?, crop(config.search_px)?);
-    Ok(Some(Pixels {
+    Ok(Ok(Pixels {
         bbox: search.target.map(|v| v as f32),
         scale: search.scale as f32,
         pad: search.pad as f32,
@@ -117,10 +119,15 @@ fn from_frame(frame: &Frame, target: [f64; 4], config: &BuildConfig) -> Result<O
 }
 
 /// The template from a ready-made crop, which itself is the search crop unless it is to be encoded anew.
-fn from_crop(frame: &Frame, target: [f32; 2], size: [u16; 2], config: &BuildConfig) -> Result<Pixels, Refusal> {
+fn from_crop(
+    frame: &Frame,
+    side: usize,
+    target: [f32; 2],
+    size: [u16; 2],
+    config: &BuildConfig,
+) -> Result<Pixels, Refusal> {
     let bytes = read(frame)?;
     let picture = jpeg::decode(&bytes, &Limits::default()).map_err(|error| image_refusal(&bytes, error))?;
-    let side = CROP_PX as usize;
     if (picture.width, picture.height) != (side, side) {
         let found = format!("the picture is {}x{} px, not {side}x{side}", picture.width, picture.height);
         return Err(("crop-size", found));
@@ -169,7 +176,7 @@ mod tests {
         jpeg::encode(&picture, 95).unwrap()
     }
 
-    const CENTRED: Target = Target::Centred { w: 50.0, h: 80.0, frame_w: 1280, frame_h: 720 };
+    const CENTRED: Target = Target::Centred { side: 500, w: 50.0, h: 80.0, frame_w: 1280, frame_h: 720 };
 
     #[test]
     fn a_ready_made_crop_keeps_its_bytes_unless_asked() {
@@ -206,7 +213,7 @@ mod tests {
         let Outcome::Row(row) = make(&edge, &BuildConfig::default()) else { panic!("no row") };
         assert!(row.flags == FLAG_TRUNCATED && row.pad > 0.2, "{} {}", row.flags, row.pad);
         let strict = BuildConfig { min_area: 0.5, ..BuildConfig::default() };
-        assert_eq!(make(&frame, &strict), Outcome::Filtered);
+        assert_eq!(make(&frame, &strict), Outcome::Filtered(Unwanted::Area));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What a run did, or would do.
 
 use crate::plan::Plan;
+use crate::record::ShardRecord;
 use crate::source::Dropped;
 use schemas::build::BuildConfig;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -32,6 +34,8 @@ pub struct BuildReport {
     pub bytes: u64,
     /// Inputs rejected there.
     pub rejects: u64,
+    /// The same by reason.
+    pub rejects_by_reason: BTreeMap<String, u64>,
     /// Annotations left out on purpose there.
     pub dropped: Dropped,
     /// Seconds this run took.
@@ -44,6 +48,23 @@ pub struct BuildReport {
     pub crops_per_s: f64,
 }
 
+impl BuildReport {
+    /// Adds what a shard left out.
+    pub(crate) fn count(&mut self, record: &ShardRecord) {
+        self.dropped.add(record.dropped);
+        for reject in &record.rejects {
+            *self.rejects_by_reason.entry(reject.reason.clone()).or_default() += 1;
+        }
+    }
+}
+
+/// `3 small, 1 large`, without what is zero.
+fn by_reason<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
+    let all: Vec<String> =
+        counts.filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{count} {reason}")).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
 impl fmt::Display for BuildReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.complete { "complete" } else { "not complete yet" };
@@ -51,9 +72,9 @@ impl fmt::Display for BuildReport {
         writeln!(f, "  shards   {} ({} built now, {} kept)", self.shards, self.shards_built, self.shards_kept)?;
         writeln!(f, "  rows     {} in {} tracks of {} videos", self.rows, self.tracks, self.videos)?;
         writeln!(f, "  bytes    {}", self.bytes)?;
-        let dropped = self.dropped;
-        writeln!(f, "  left out {} without target, {} outside limits", dropped.absent, dropped.filtered)?;
-        writeln!(f, "  rejects  {}", self.rejects)?;
+        writeln!(f, "  left out {}", by_reason(self.dropped.named().into_iter()))?;
+        let reasons = self.rejects_by_reason.iter().map(|(reason, count)| (reason.as_str(), *count));
+        writeln!(f, "  rejects  {}", by_reason(reasons))?;
         write!(f, "  speed    {:.0} frames/s, {:.1} s, {} threads", self.frames_per_s, self.seconds, self.threads)?;
         match &self.dataset_hash {
             Some(hash) => write!(f, "\n  hash     {hash}"),

@@ -6,7 +6,7 @@ use crate::pixels::{self, Outcome, Pixels};
 use crate::plan::{Plan, Planned};
 use crate::progress::Progress;
 use crate::record::{Counts, ShardRecord};
-use crate::source::crops::ShardFiles;
+use crate::source::spool::ShardFiles;
 use crate::source::{Dropped, Source, Track, Tracks};
 use rayon::prelude::*;
 use schemas::build::BuildConfig;
@@ -54,17 +54,9 @@ pub struct Context<'a> {
 /// When it cannot be written, too much is rejected, or the user asks to stop; nothing then has its final name.
 pub fn build_shard(ctx: &Context<'_>, shard: u32) -> Result<ShardRecord, IngestError> {
     let planned = ctx.plan.shards.get(shard as usize).map(Vec::as_slice).unwrap_or_default();
-    let files: Vec<ShardFiles> = ctx
-        .sources
-        .iter()
-        .map(|source| match source {
-            Source::Crops(corpus) => corpus.open_shard(shard),
-            Source::Sequences(_) => Ok(ShardFiles::default()),
-        })
-        .collect::<Result<_, _>>()?;
+    let files: Vec<ShardFiles> = ctx.sources.iter().map(|source| source.open_shard(shard)).collect::<Result<_, _>>()?;
     let list = |video: &Planned| match (ctx.sources.get(video.source), files.get(video.source)) {
-        (Some(Source::Crops(corpus)), Some(files)) => corpus.tracks(video.video, files),
-        (Some(Source::Sequences(set)), _) => set.tracks(video.video),
+        (Some(source), Some(files)) => source.tracks(video.video, files),
         _ => Tracks::default(),
     };
     let listed: Vec<Tracks> = ctx.pool.install(|| planned.par_iter().map(list).collect());
@@ -101,6 +93,7 @@ pub fn build_shard(ctx: &Context<'_>, shard: u32) -> Result<ShardRecord, IngestE
     if shard == 0 {
         // What is wrong with a source as a whole is told once, by the shard that every dataset has.
         sink.rejects.extend(ctx.sources.iter().flat_map(|source| source.rejects().iter().cloned()));
+        ctx.sources.iter().for_each(|source| sink.dropped.add(source.dropped()));
     }
     sink.check_limits()?;
     let jobs = videos.iter().enumerate().flat_map(|(v, video)| {
@@ -203,7 +196,7 @@ impl Sink<'_> {
                 let spill = IngestError::io("write a temporary file in", self.ctx.work);
                 self.track.push(f, *pixels).map_err(spill)?;
             }
-            Outcome::Filtered => self.dropped.filtered += 1,
+            Outcome::Filtered(why) => self.dropped.count(why),
             Outcome::Reject(reason, detail) => {
                 self.rejects.push(Reject {
                     dataset: video.dataset.to_owned(),

@@ -172,7 +172,10 @@ fn exit_codes_are_the_documented_ones() {
     let build = |more: &[&str]| run(&[&["build", "--source", &source, "--out", out], more].concat());
     for (args, needle) in [
         (vec!["build"], "--source"),
-        (vec!["build", "--source", "pixels=x", "--out", out], "use crops or sequences"),
+        (
+            vec!["build", "--source", "pixels=x", "--out", out],
+            "use one of crops, sequences, vid, ytbb, crop511, stills",
+        ),
         (vec!["build", "--source", &source, "--out", out, "--part", "2/2"], "I/N"),
         (vec!["build", "--source", &source, "--out", out, "--threads", "0"], "threads"),
         (vec!["build", "--source", &source, "--out", out, "--search-px", "10"], "search_px = 10"),

@@ -63,6 +63,22 @@ pub struct BuildConfig {
     pub min_area: f64,
     /// Largest allowed target area as a share of the frame's (sources that know the frame only).
     pub max_area: f64,
+    /// Smallest allowed shorter side of a target, frame px (sources that know the frame only).
+    pub min_side: f64,
+    /// Leave out targets that are marked as occluded.
+    pub drop_occluded: bool,
+    /// Leave out boxes that were interpolated, not drawn (ImageNet).
+    pub drop_generated: bool,
+    /// A track is cut in two where its frame numbers jump by more than this; 0 never cuts. Frame numbers of `ytbb`
+    /// are seconds.
+    pub max_gap: u32,
+    /// Shortest track that is kept, in rows. Not asked of single pictures.
+    pub min_track_rows: u32,
+    /// Paths of the frames of `ytbb` below its folder: text with `{split}`, `{id}`, `{ms}`, `{s}` (whole seconds),
+    /// `{class}` and `{object}`; `{s:06}` pads to six digits.
+    pub frame_pattern: String,
+    /// Width to height of the frames whose size nobody knows: for boxes of `crop511` that are shares of their frame.
+    pub frame_aspect: f64,
     /// Rejected inputs above which the build stops with an error.
     pub max_rejects: u64,
 }
@@ -85,6 +101,13 @@ impl Default for BuildConfig {
             min_aspect: 0.1,
             min_area: 0.0,
             max_area: 1.0,
+            min_side: 0.0,
+            drop_occluded: false,
+            drop_generated: false,
+            max_gap: 0,
+            min_track_rows: 1,
+            frame_pattern: "yt_bb_detection_{split}/{class}/{id}_{ms}_{class}_{object}.jpg".to_owned(),
+            frame_aspect: 16.0 / 9.0,
             max_rejects: 10_000,
         }
     }

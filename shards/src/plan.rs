@@ -1,7 +1,7 @@
 //! Which pairs an epoch draws: a pure function of seed, epoch, step and place in the batch.
 
 use crate::order::{Rng, key, permute};
-use crate::reader::{Index, ReadError};
+use crate::reader::{Dataset, Index, ReadError};
 use schemas::train::{DataConfig, EpochUnit};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,6 +32,8 @@ pub struct Tracks {
     datasets: Vec<String>,
     tracks: Vec<Track>,
     videos: Vec<Vec<u32>>,
+    /// Per dataset label, whether its tracks are single pictures.
+    stills: Vec<bool>,
 }
 
 /// Why no pairs can be drawn.
@@ -58,7 +60,15 @@ impl Tracks {
     /// # Errors
     /// When the index cannot be read.
     pub fn read(dataset: &Path, skip_flags: u8) -> Result<Self, ReadError> {
-        Ok(Self::from_index(&Index::read(dataset)?, skip_flags))
+        let mut tracks = Self::from_index(&Index::read(dataset)?, skip_flags);
+        let opened = Dataset::open(dataset)?;
+        let single = |label: &String| {
+            let mut own = opened.manifest().sources.iter().filter(|source| source.dataset == *label).peekable();
+            // The crops that PySOT cuts from pictures have a list like those of videos.
+            own.peek().is_some() && own.all(|s| s.kind == "stills" || (s.kind == "crop511" && s.rows == s.tracks))
+        };
+        tracks.stills = tracks.datasets.iter().map(single).collect();
+        Ok(tracks)
     }
 
     /// Groups an index by track and video.
@@ -149,14 +159,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans the pairs of a run. A track is eligible with two rows (with one, where pairs of one frame are allowed); a
-    /// dataset's weight w repeats its units: whole parts always, the fraction for a fixed, seeded choice of units.
+    /// Plans the pairs of a run. A track is eligible with two rows (with one, where pairs of one frame are allowed and
+    /// in datasets of single pictures, whose rows are paired with themselves); a dataset's weight w repeats its units: whole parts always, the fraction for a fixed, seeded choice of units.
     ///
     /// # Errors
     /// When no track is eligible, or an epoch is shorter than a batch.
     pub fn new(tracks: &Tracks, seed: u64, config: &DataConfig, batch: usize) -> Result<Self, PlanError> {
-        let least = if config.same_frame { 1 } else { 2 };
-        let eligible = |&t: &u32| tracks.tracks.get(t as usize).is_some_and(|t| t.rows.len() >= least);
+        let single = |t: &Track| config.same_frame || tracks.stills.get(t.dataset as usize) == Some(&true);
+        let least = |t: &Track| if single(t) { 1 } else { 2 };
+        let eligible = |&t: &u32| tracks.tracks.get(t as usize).is_some_and(|t| t.rows.len() >= least(t));
         let candidates: Vec<Vec<u32>> = match config.epoch_unit {
             EpochUnit::Video => {
                 tracks.videos.iter().map(|video| video.iter().copied().filter(eligible).collect()).collect()
@@ -250,7 +261,7 @@ impl Plan {
         let gap = u64::from(self.gaps.get(track.dataset as usize).copied().unwrap_or(1).max(1));
         let a = rng.below(len);
         let (low, high) = (a.saturating_sub(gap), (a + gap).min(len.saturating_sub(1)));
-        let b = if self.same_frame {
+        let b = if self.same_frame || len == 1 {
             low + rng.below(high - low + 1)
         } else {
             let b = low + rng.below(high - low);

@@ -1,44 +1,63 @@
 //! Sources: what a corpus offers, before any pixel is touched.
 //!
 //! A source lists its videos with their numbers of tracks and rows, cheaply, so that a plan can be made; it lists
-//! the frames of a video only when the shard that holds the video is built.
+//! the frames of a video only when the shard that holds the video is built. docs/sources.md describes every layout.
 
+pub mod archive;
+pub mod crop511;
 pub mod crops;
+pub mod frame;
+mod json;
+pub mod limits;
 pub mod sequences;
+pub mod spool;
+pub mod stills;
+pub mod vid;
+mod xml;
+pub mod ytbb;
+
+pub use frame::{Bytes, Frame, Label, MAX_IMAGE_BYTES, Target, Track, Tracks, Video};
+pub use limits::{Dropped, Unwanted};
 
 use crate::error::IngestError;
-use crops::Corpus;
 use schemas::build::BuildConfig;
 use schemas::manifest::Reject;
-use sequences::SequenceSet;
-use serde::{Deserialize, Serialize};
+use spool::{ShardFiles, SpoolJob, Stream};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
-
-/// Largest picture file accepted, in bytes.
-pub const MAX_IMAGE_BYTES: u64 = 64 << 20;
 
 /// Kinds of source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
     /// The corpus of ready-made crops with `meta_data.pkl`: folder, `.tar`, `.tar.gz` or `.tar.zst`.
     Crops,
-    /// Annotated sequences in the layouts of VOT, OTB and GOT-10k.
+    /// Annotated sequences in the layouts of VOT, OTB, GOT-10k and LaSOT.
     Sequences,
+    /// ImageNet VID: folder, `.tar`, `.tar.gz` or `.tar.zst`.
+    Vid,
+    /// The detection lists of YouTube-BoundingBoxes with extracted frames.
+    Ytbb,
+    /// PySOT's folders of 511 px crops with their list.
+    Crop511,
+    /// Single pictures with boxes: COCO or ImageNet DET.
+    Stills,
 }
 
 impl SourceKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [Self::Crops, Self::Sequences, Self::Vid, Self::Ytbb, Self::Crop511, Self::Stills];
+
     /// The name used on the command line and in the manifest.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Crops => "crops",
             Self::Sequences => "sequences",
+            Self::Vid => "vid",
+            Self::Ytbb => "ytbb",
+            Self::Crop511 => "crop511",
+            Self::Stills => "stills",
         }
     }
 }
@@ -65,11 +84,11 @@ impl FromStr for SourceSpec {
             Some((kind, label)) => (kind, Some(label)),
             None => (kind, None),
         };
-        let kind = match kind {
-            "crops" => SourceKind::Crops,
-            "sequences" => SourceKind::Sequences,
-            other => return Err(format!("unknown kind of source {other:?}: use crops or sequences")),
-        };
+        let known = SourceKind::ALL.into_iter().find(|known| known.as_str() == kind);
+        let kind = known.ok_or_else(|| {
+            let names = SourceKind::ALL.map(SourceKind::as_str).join(", ");
+            format!("unknown kind of source {kind:?}: use one of {names}")
+        })?;
         if let Some(label) = label
             && (label.is_empty() || !label.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
         {
@@ -88,161 +107,59 @@ impl fmt::Display for SourceSpec {
     }
 }
 
-/// One dataset label of one source, as the manifest names it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Label {
-    /// The label.
-    pub dataset: String,
-    /// Kind of source.
-    pub kind: String,
-    /// Last component of the source's path, without the endings of archives.
-    pub name: String,
-    /// Side of its search crops, px.
-    pub search_px: u32,
-    /// Whether its search column holds the source's own bytes.
-    pub source_bytes: bool,
+impl SourceSpec {
+    /// An error about this source as a whole.
+    pub(crate) fn wrong(&self, reason: impl Into<String>) -> IngestError {
+        IngestError::Source { kind: self.kind.as_str(), path: self.path.clone(), reason: reason.into() }
+    }
+
+    /// The label of a source whose pictures are frames.
+    pub(crate) fn frames_label(&self, dataset: String, name: &str, config: &BuildConfig) -> Label {
+        let kind = self.kind.as_str().to_owned();
+        Label { dataset, kind, name: name.to_owned(), search_px: config.search_px, source_bytes: false }
+    }
 }
 
-/// A video as the plan sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Video {
-    /// Its dataset label.
-    pub dataset: String,
-    /// Its name, unique within the label.
-    pub name: String,
-    /// Tracks with at least one row.
-    pub tracks: u64,
-    /// Rows it should give.
-    pub rows: u64,
+/// What is known of a source once it is opened.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Where it was opened.
+    pub path: PathBuf,
+    /// Its dataset labels in order.
+    pub labels: Vec<Label>,
+    /// Its videos by name, those without a row included.
+    pub videos: Vec<Video>,
+    /// What was wrong with the source as a whole, and with videos that give no row.
+    pub rejects: Vec<Reject>,
+    /// What was left out on purpose of videos that give no row.
+    pub dropped: Dropped,
 }
 
-/// One target of one video with its frames in order.
-#[derive(Debug, Clone)]
-pub struct Track {
-    /// Name of the track.
-    pub name: String,
-    /// Class of the target, empty when unknown.
-    pub class: String,
-    /// Its annotated frames in order.
-    pub frames: Vec<Frame>,
-}
+/// A corpus of one kind.
+pub trait Origin: fmt::Debug + Send + Sync {
+    /// What is known of it.
+    fn catalog(&self) -> &Catalog;
 
-/// One annotated frame.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    /// Frame number in the source.
-    pub number: u32,
-    /// Time in the source, ms; -1 unknown.
-    pub time_ms: i64,
-    /// `schemas::shard::FLAG_*`.
-    pub flags: u8,
-    /// Path inside the source, for rejects.
-    pub path: String,
-    /// Where the picture's bytes are.
-    pub bytes: Bytes,
-    /// Where the target is.
-    pub target: Target,
-}
+    /// The tracks of video number `video`.
+    fn tracks(&self, video: usize, shard: &ShardFiles) -> Tracks;
 
-/// Where the target of a frame is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Target {
-    /// The picture is a frame: cx, cy, w, h in frame px, origin at the left/top edge of pixel 0.
-    InFrame([f64; 4]),
-    /// The picture is a crop with the target in its centre.
-    Centred {
-        /// Width of the target, crop px.
-        w: f32,
-        /// Height of the target, crop px.
-        h: f32,
-        /// Width of the frame that the crop was cut from, px.
-        frame_w: u16,
-        /// Height of that frame, px.
-        frame_h: u16,
-    },
-}
+    /// The compressed archive that must be spooled before shards can be built, if it is one.
+    fn stream(&self) -> Option<&Stream> {
+        None
+    }
 
-/// Where the bytes of a picture lie.
-#[derive(Debug, Clone)]
-pub enum Bytes {
-    /// A file of its own.
-    Path(PathBuf),
-    /// A part of a larger file: an archive or a spool.
-    Range {
-        /// The file.
-        file: Arc<File>,
-        /// First byte.
-        offset: u64,
-        /// Number of bytes.
-        len: u32,
-    },
-}
-
-impl Bytes {
-    /// Reads them all.
+    /// Reads the compressed archive into spool files.
     ///
     /// # Errors
-    /// When the file cannot be read, is not a regular file, or is larger than [`MAX_IMAGE_BYTES`].
-    pub fn read(&self) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Path(path) => {
-                let file = File::open(path)?;
-                let meta = file.metadata()?;
-                if !meta.is_file() {
-                    return Err(io::Error::other("not a regular file"));
-                }
-                if meta.len() > MAX_IMAGE_BYTES {
-                    return Err(io::Error::other(format!("{} bytes are too many for one picture", meta.len())));
-                }
-                let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
-                file.take(MAX_IMAGE_BYTES).read_to_end(&mut bytes)?;
-                Ok(bytes)
-            }
-            Self::Range { file, offset, len } => {
-                let mut bytes = vec![0; *len as usize];
-                file.read_exact_at(&mut bytes, *offset)?;
-                Ok(bytes)
-            }
-        }
+    /// When the archive is damaged or the spool cannot be written.
+    fn spool(&mut self, _job: &SpoolJob<'_>) -> Result<(), IngestError> {
+        Ok(())
     }
-}
-
-/// Annotations that were left out on purpose, because they are not what a row is made of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dropped {
-    /// Frames on which the target is absent or not annotated.
-    pub absent: u64,
-    /// Targets outside the configured aspect and area limits.
-    pub filtered: u64,
-}
-
-impl Dropped {
-    /// Adds another count.
-    pub fn add(&mut self, other: Self) {
-        self.absent += other.absent;
-        self.filtered += other.filtered;
-    }
-}
-
-/// The tracks of a video, and what was wrong with the rest.
-#[derive(Debug, Clone, Default)]
-pub struct Tracks {
-    /// Tracks with at least one frame, in order.
-    pub tracks: Vec<Track>,
-    /// Inputs that had to be left out.
-    pub rejects: Vec<Reject>,
-    /// Annotations left out on purpose.
-    pub dropped: Dropped,
 }
 
 /// An opened source.
 #[derive(Debug)]
-pub enum Source {
-    /// Ready-made crops.
-    Crops(Corpus),
-    /// Annotated sequences.
-    Sequences(SequenceSet),
-}
+pub struct Source(Box<dyn Origin>);
 
 impl Source {
     /// Opens and lists a source.
@@ -250,45 +167,78 @@ impl Source {
     /// # Errors
     /// When it does not exist or is not what it is said to be.
     pub fn open(spec: &SourceSpec, config: &BuildConfig) -> Result<Self, IngestError> {
-        Ok(match spec.kind {
-            SourceKind::Crops => Self::Crops(Corpus::open(spec, config)?),
-            SourceKind::Sequences => Self::Sequences(SequenceSet::open(spec, config)?),
-        })
+        Ok(Self(match spec.kind {
+            SourceKind::Crops => Box::new(crops::Corpus::open(spec, config)?),
+            SourceKind::Sequences => Box::new(sequences::SequenceSet::open(spec, config)?),
+            SourceKind::Vid => Box::new(vid::Vid::open(spec, config)?),
+            SourceKind::Ytbb => Box::new(ytbb::Ytbb::open(spec, config)?),
+            SourceKind::Crop511 => Box::new(crop511::Crop511::open(spec, config)?),
+            SourceKind::Stills => Box::new(stills::Stills::open(spec, config)?),
+        }))
     }
 
     /// Its dataset labels in order.
     #[must_use]
     pub fn labels(&self) -> &[Label] {
-        match self {
-            Self::Crops(corpus) => corpus.labels(),
-            Self::Sequences(set) => set.labels(),
-        }
+        &self.0.catalog().labels
     }
 
     /// Its videos, those without a row included.
     #[must_use]
     pub fn videos(&self) -> &[Video] {
-        match self {
-            Self::Crops(corpus) => corpus.videos(),
-            Self::Sequences(set) => set.videos(),
-        }
+        &self.0.catalog().videos
     }
 
     /// What was wrong with the source as a whole (not with a single video's frames).
     #[must_use]
     pub fn rejects(&self) -> &[Reject] {
-        match self {
-            Self::Crops(corpus) => corpus.rejects(),
-            Self::Sequences(set) => set.rejects(),
-        }
+        &self.0.catalog().rejects
+    }
+
+    /// What was left out on purpose of videos that give no row.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        self.0.catalog().dropped
     }
 
     /// The path it was opened from.
     #[must_use]
     pub fn path(&self) -> &Path {
-        match self {
-            Self::Crops(corpus) => corpus.path(),
-            Self::Sequences(set) => set.path(),
+        &self.0.catalog().path
+    }
+
+    /// The tracks of video number `video`; `shard` is what [`Source::open_shard`] gave.
+    #[must_use]
+    pub fn tracks(&self, video: usize, shard: &ShardFiles) -> Tracks {
+        self.0.tracks(video, shard)
+    }
+
+    /// Whether it must be spooled before shards can be built, and how many bytes are then read.
+    #[must_use]
+    pub fn streams(&self) -> Option<u64> {
+        self.0.stream().map(Stream::bytes)
+    }
+
+    /// Reads a compressed archive into spool files, if it is one.
+    ///
+    /// # Errors
+    /// When the archive is damaged or the spool cannot be written.
+    pub fn spool(&mut self, job: &SpoolJob<'_>) -> Result<(), IngestError> {
+        self.0.spool(job)
+    }
+
+    /// Prepares the listing of the videos of one shard.
+    ///
+    /// # Errors
+    /// When its spool cannot be read.
+    pub fn open_shard(&self, shard: u32) -> Result<ShardFiles, IngestError> {
+        self.0.stream().map_or_else(|| Ok(ShardFiles::default()), |stream| stream.open_shard(shard))
+    }
+
+    /// Gives back what [`Source::open_shard`] needed, once the shard is finished.
+    pub fn close_shard(&self, shard: u32) {
+        if let Some(stream) = self.0.stream() {
+            stream.close_shard(shard);
         }
     }
 }
@@ -310,6 +260,12 @@ pub(crate) fn source_name(path: &Path) -> Result<String, IngestError> {
     Ok(stem.filter(|stem| !stem.is_empty()).unwrap_or(&name).to_owned())
 }
 
+/// Whether text from outside may become a part of a path: relative, below its folder, without control characters.
+pub(crate) fn plain_path(text: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    text.len() <= 1024 && !text.contains(|c: char| c.is_control() || c == '\\') && text.split('/').all(part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +277,7 @@ mod tests {
         let spec: SourceSpec = "sequences:got-10k=/data".parse().unwrap();
         assert_eq!(spec.label.as_deref(), Some("got-10k"));
         assert_eq!(spec.to_string(), "sequences:got-10k=/data");
-        for wrong in ["crops", "crops=", "pixels=x", "crops:=x", "crops:a b=x", "=x"] {
+        for wrong in ["crops", "crops=", "pixels=x", "vidd=x", "crops:=x", "crops:a b=x", "=x"] {
             assert!(wrong.parse::<SourceSpec>().is_err(), "{wrong}");
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! One folder is one video; an OTB folder with several ground-truth files is one video with several tracks.
 
-use super::{Bytes, Dropped, Frame, Label, SourceKind, SourceSpec, Target, Track, Tracks, Video, source_name};
+use super::limits::{Dropped, Unwanted, flags, pieces, shape};
+use super::spool::ShardFiles;
+use super::{Bytes, Catalog, Frame, Origin, SourceSpec, Target, Track, Tracks, Video, source_name};
 use crate::error::IngestError;
 use schemas::build::BuildConfig;
 use schemas::manifest::Reject;
 use schemas::shard::FLAG_OCCLUDED;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use vot::region::siamrpn_init_box;
 use vot::sequence::{Sequence, detect_layout, list_sequences, read_dataset};
 
@@ -18,13 +20,10 @@ const COVER_FULL: f64 = 8.0;
 /// A data set of sequences, read but for its pictures.
 #[derive(Debug)]
 pub struct SequenceSet {
-    path: PathBuf,
-    labels: Vec<Label>,
-    videos: Vec<Video>,
+    catalog: Catalog,
     /// Per video its sequences, one per target.
     sequences: Vec<Vec<Sequence>>,
-    rejects: Vec<Reject>,
-    min_aspect: f64,
+    config: BuildConfig,
 }
 
 impl SequenceSet {
@@ -35,11 +34,7 @@ impl SequenceSet {
     pub fn open(spec: &SourceSpec, config: &BuildConfig) -> Result<Self, IngestError> {
         let name = source_name(&spec.path)?;
         let dataset = spec.label.clone().unwrap_or_else(|| name.clone());
-        let wrong = |error: vot::Error| IngestError::Source {
-            kind: SourceKind::Sequences.as_str(),
-            path: spec.path.clone(),
-            reason: format!("failed to {error}"),
-        };
+        let wrong = |error: vot::Error| spec.wrong(format!("failed to {error}"));
         let layout = detect_layout(&spec.path).map_err(wrong)?;
         let mut by_name: BTreeMap<String, Vec<Sequence>> = BTreeMap::new();
         let mut rejects = Vec::new();
@@ -74,101 +69,77 @@ impl SequenceSet {
                 }
             }
         }
-        let labels = vec![Label {
-            dataset: dataset.clone(),
-            kind: SourceKind::Sequences.as_str().to_owned(),
-            name,
-            search_px: config.search_px,
-            source_bytes: false,
-        }];
-        let mut set = Self {
+        let catalog = Catalog {
             path: spec.path.clone(),
-            labels,
-            videos: Vec::new(),
-            sequences: Vec::new(),
+            labels: vec![spec.frames_label(dataset.clone(), &name, config)],
             rejects,
-            min_aspect: config.min_aspect,
+            ..Catalog::default()
         };
+        let mut set = Self { catalog, sequences: Vec::new(), config: config.clone() };
         for (name, sequences) in by_name {
-            let rows: Vec<u64> = sequences.iter().map(|s| set.frames(s).0.len() as u64).collect();
-            set.videos.push(Video {
-                dataset: dataset.clone(),
-                name,
-                tracks: rows.iter().filter(|rows| **rows > 0).count() as u64,
-                rows: rows.iter().sum(),
-            });
             set.sequences.push(sequences);
+            let all = set.list(set.sequences.len() - 1);
+            let rows = all.tracks.iter().map(|track| track.frames.len() as u64).sum();
+            if rows == 0 {
+                set.catalog.dropped.add(all.dropped);
+            }
+            set.catalog.videos.push(Video { dataset: dataset.clone(), name, tracks: all.tracks.len() as u64, rows });
         }
         Ok(set)
     }
 
-    /// Its one label.
-    #[must_use]
-    pub fn labels(&self) -> &[Label] {
-        &self.labels
-    }
-
-    /// Its videos by name.
-    #[must_use]
-    pub fn videos(&self) -> &[Video] {
-        &self.videos
-    }
-
-    /// Folders that could not be read as a sequence.
-    #[must_use]
-    pub fn rejects(&self) -> &[Reject] {
-        &self.rejects
-    }
-
-    /// The data set's folder.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The tracks of video number `video`.
-    #[must_use]
-    pub fn tracks(&self, video: usize) -> Tracks {
+    fn list(&self, video: usize) -> Tracks {
         let mut all = Tracks::default();
         for (index, sequence) in self.sequences.get(video).into_iter().flatten().enumerate() {
-            let (frames, dropped) = self.frames(sequence);
-            all.dropped.add(dropped);
-            if !frames.is_empty() {
-                all.tracks.push(Track { name: (index + 1).to_string(), class: String::new(), frames });
+            let frames = self.frames(sequence, &mut all.dropped);
+            let name = (index + 1).to_string();
+            for (name, frames) in pieces(&name, frames, |f: &Frame| f.number, &self.config, &mut all.dropped) {
+                all.tracks.push(Track { name, class: sequence.class.clone(), frames });
             }
         }
         all
     }
 
     /// The frames of a sequence that show an annotated target.
-    fn frames(&self, sequence: &Sequence) -> (Vec<Frame>, Dropped) {
+    fn frames(&self, sequence: &Sequence, dropped: &mut Dropped) -> Vec<Frame> {
         let mut frames = Vec::with_capacity(sequence.len());
-        let mut dropped = Dropped::default();
+        let size = sequence.size().map(|(w, h)| [f64::from(w), f64::from(h)]);
         for (index, (region, path)) in sequence.groundtruth.iter().zip(&sequence.frames).enumerate() {
             // The box's x + (w - 1) / 2 is the centre counted in pixel centres; edges lie half a pixel further.
             let Some(rect) = siamrpn_init_box(region).filter(|r| r.width > 0.0 && r.height > 0.0) else {
-                dropped.absent += 1;
+                dropped.count(Unwanted::Absent);
                 continue;
             };
             let (w, h) = (rect.width, rect.height);
             let target = [rect.x + w / 2.0, rect.y + h / 2.0, w, h];
-            if (w / h).min(h / w) < self.min_aspect {
-                dropped.filtered += 1;
-                continue;
-            }
             let set = |tag: &str| sequence.tags.get(tag).and_then(|t| t.get(index)).copied().unwrap_or(false);
             let cover = sequence.values.get("cover").and_then(|c| c.get(index)).copied().unwrap_or(COVER_FULL);
-            let occluded = set("occlusion") || cover < COVER_FULL;
+            let occluded = set("occlusion") || set("full_occlusion") || cover < COVER_FULL;
+            let marks = if occluded { FLAG_OCCLUDED } else { 0 };
+            if let Some(why) = flags(marks, &self.config).or_else(|| shape(w, h, size, &self.config)) {
+                dropped.count(why);
+                continue;
+            }
             frames.push(Frame {
                 number: u32::try_from(index).unwrap_or(u32::MAX),
                 time_ms: sequence.fps.map_or(-1, |fps| (index as f64 * 1000.0 / fps).round() as i64),
-                flags: if occluded { FLAG_OCCLUDED } else { 0 },
-                path: inside(&self.path, path),
+                flags: marks,
+                path: inside(&self.catalog.path, path),
                 bytes: Bytes::Path(path.clone()),
                 target: Target::InFrame(target),
             });
         }
-        (frames, dropped)
+        frames
+    }
+}
+
+impl Origin for SequenceSet {
+    fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    fn tracks(&self, video: usize, _shard: &ShardFiles) -> Tracks {
+        self.list(video)
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn read(path: &Path) -> Result<Sequence, Error> {
     {
         (sequence.width, sequence.height) = (Some(width), Some(height));
     }
+    sequence.class = meta.get("object_class").cloned().unwrap_or_default();
     sequence.fps = all_numbers("anno_fps").first().filter(|fps| **fps > 0).map(|fps| f64::from(*fps));
     Ok(sequence)
 }

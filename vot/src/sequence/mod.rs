@@ -96,6 +96,8 @@ pub struct Sequence {
     pub values: BTreeMap<String, Vec<f64>>,
     /// Frames per second of the video, where a file says so.
     pub fps: Option<f64>,
+    /// Class of the target, empty where no file says so.
+    pub class: String,
     /// What was put right while reading, for people.
     pub warnings: Vec<String>,
 }
@@ -114,6 +116,7 @@ impl Sequence {
             tags: BTreeMap::new(),
             values: BTreeMap::new(),
             fps: None,
+            class: String::new(),
             warnings: Vec::new(),
         }
     }

@@ -58,6 +58,7 @@ enum TrackKey {
 /// A sentence about the first thing that is not as it should be.
 pub fn parse(bytes: &[u8]) -> Result<Vec<MetaVideo>, String> {
     type Pickled = Vec<(String, BTreeMap<TrackKey, Vec<String>>)>;
+    super::nesting::check(bytes).map_err(|error| format!("it is not the expected pickle: {error}"))?;
     let read = || -> Result<Pickled, String> {
         let options = serde_pickle::DeOptions::new().decode_strings();
         serde_pickle::from_slice(bytes, options).map_err(|error| format!("it is not the expected pickle ({error})"))
@@ -177,6 +178,7 @@ mod tests {
             (Vec::new(), "not the expected pickle"),
             (pickle(&V::Dict(std::collections::BTreeMap::new())), "not the expected pickle"),
             (pickle(&V::List(vec![text("v")])), "not the expected pickle"),
+            ([vec![b']'; 3_000_000], vec![b'a'; 2_999_999], vec![b'.']].concat(), "16 deep"),
             (b"cos\nsystem\n(S'true'\ntR.".to_vec(), "not the expected pickle"),
             (pickle(&V::List(vec![video("../up", vec![])])), "\"../up\" is not a plain file name"),
             (pickle(&V::List(vec![video("v", vec![(H::I64(0), &["a/b"])])])), "\"a/b\""),

@@ -3,55 +3,46 @@
 //! Crops are 500x500 px with the target in the centre. `meta_data.pkl` decides which files belong to the corpus and
 //! in which order; the sizes stand in the file names.
 
-pub mod archive;
 pub mod meta;
 pub mod name;
-pub mod spool;
+mod nesting;
 
-use super::{Bytes, Dropped, Frame, Label, SourceKind, SourceSpec, Target, Track, Tracks, Video, source_name};
+use super::archive::{self, Index, Item, Odd, Packing};
+use super::limits::{Dropped, Unwanted, pieces};
+use super::spool::{self, ShardFiles, SpoolJob, Stream};
+use super::{Bytes, Catalog, Frame, Label, Origin, SourceKind, SourceSpec, Target, Track, Tracks, Video, source_name};
 use crate::error::IngestError;
-use archive::{Index, Odd, Packing};
 use meta::{MAX_META_BYTES, META_FILE, MetaVideo};
-use schemas::build::BuildConfig;
-use schemas::manifest::Reject;
-use spool::{Spool, SpooledFiles};
+use schemas::build::{BuildConfig, CropSemantics};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// Side of the corpus' crops, px.
 pub const CROP_PX: u32 = 500;
 
-/// Where the files are.
+/// Where the files are; `root` is the corpus' folder inside an archive, with a final slash, or empty.
 #[derive(Debug)]
 enum Form {
     Folder,
-    Tar(Index),
-    Stream { packing: Packing, root: String, spool: Option<Spool> },
+    Tar { index: Index, root: String },
+    Stream { stream: Stream, root: String },
 }
 
 /// A file of a video: its bytes, unless it is not a regular file.
 type Found = (String, Option<Bytes>);
 
-/// What is needed to list the videos of one shard.
-#[derive(Debug, Default)]
-pub struct ShardFiles {
-    spooled: Option<(Arc<File>, HashMap<u32, SpooledFiles>)>,
-}
-
 /// The corpus, with its videos and tracks known.
 #[derive(Debug)]
 pub struct Corpus {
-    path: PathBuf,
+    catalog: Catalog,
     label: Option<String>,
-    labels: Vec<Label>,
-    videos: Vec<Video>,
     meta: Vec<MetaVideo>,
     form: Form,
-    rejects: Vec<Reject>,
-    min_aspect: f64,
+    config: BuildConfig,
 }
 
 impl Corpus {
@@ -67,18 +58,30 @@ impl Corpus {
                 return Err(IngestError::Config { path: None, reason });
             }
         }
+        if config.semantics != CropSemantics::Siamfc {
+            let reason = "semantics = \"pysot\", but the corpus' crops were cut as \"siamfc\"".to_owned();
+            return Err(IngestError::Config { path: None, reason });
+        }
         let (form, bytes) = if spec.path.is_dir() {
             (Form::Folder, read_meta(&spec.path)?)
         } else {
-            match Packing::of(&spec.path)? {
+            match Packing::of(&spec.path, SourceKind::Crops)? {
                 Packing::Tar => {
-                    let mut index = archive::index(&spec.path)?;
-                    let bytes = std::mem::take(&mut index.meta);
-                    (Form::Tar(index), bytes)
+                    let mut found = None;
+                    let index = archive::index(&spec.path, SourceKind::Crops, &mut |path, len, entry| {
+                        let root = root_of(path).filter(|_| found.is_none());
+                        let taken = root.is_some();
+                        if let Some(root) = root {
+                            found = Some((root, packed_meta(&spec.path, len, entry)?));
+                        }
+                        Ok(taken)
+                    })?;
+                    let (root, bytes) = found.ok_or_else(|| no_meta(&spec.path))?;
+                    (Form::Tar { index, root }, bytes)
                 }
                 packing => {
-                    let (root, bytes) = archive::find_meta(&spec.path, packing)?;
-                    (Form::Stream { packing, root, spool: None }, bytes)
+                    let (root, bytes) = find_meta(&spec.path, packing)?;
+                    (Form::Stream { stream: Stream::new(SourceKind::Crops, &spec.path, packing), root }, bytes)
                 }
             }
         };
@@ -106,100 +109,19 @@ impl Corpus {
                 source_bytes: !config.reencode_crops,
             })
             .collect();
-        let path = spec.path.clone();
-        let (label, min_aspect) = (spec.label.clone(), config.min_aspect);
-        let mut corpus = Self { path, label, labels, videos, meta, form, rejects: Vec::new(), min_aspect };
-        if let Form::Tar(index) = &mut corpus.form {
-            let (odd, root) = (std::mem::take(&mut index.odd), index.root.clone());
-            corpus.rejects = corpus.refused(odd, &root);
+        let catalog = Catalog { path: spec.path.clone(), labels, videos, ..Catalog::default() };
+        let mut corpus = Self { catalog, label: spec.label.clone(), meta, form, config: config.clone() };
+        if let Form::Tar { index, root } = &mut corpus.form {
+            let (odd, root) = (std::mem::take(&mut index.odd), root.clone());
+            corpus.catalog.rejects = corpus.refused(odd, &root);
         }
         Ok(corpus)
     }
 
-    /// Its labels in order.
-    #[must_use]
-    pub fn labels(&self) -> &[Label] {
-        &self.labels
-    }
-
-    /// Its videos by name.
-    #[must_use]
-    pub fn videos(&self) -> &[Video] {
-        &self.videos
-    }
-
-    /// Entries of the archive that were refused.
-    #[must_use]
-    pub fn rejects(&self) -> &[Reject] {
-        &self.rejects
-    }
-
-    /// Where it was opened.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether it must be spooled before shards can be built, and how many bytes are then read.
-    #[must_use]
-    pub fn streams(&self) -> Option<u64> {
-        let size = fs::metadata(&self.path).map_or(0, |meta| meta.len());
-        matches!(self.form, Form::Stream { .. }).then_some(size)
-    }
-
-    /// Reads a compressed archive into spool files, if it is one. `shard_of` gives the shard of each video.
-    ///
-    /// # Errors
-    /// When the archive is damaged or the spool cannot be written.
-    pub fn spool(
-        &mut self,
-        dir: &Path,
-        plan: &str,
-        wanted: &[u32],
-        shard_of: &[Option<u32>],
-        passed: &Arc<AtomicU64>,
-        stopped: &dyn Fn() -> bool,
-    ) -> Result<(), IngestError> {
-        let Form::Stream { packing, root, spool } = &mut self.form else { return Ok(()) };
-        let (packing, root) = (*packing, root.clone());
-        let here = spool.insert(Spool::new(dir.to_owned())).clone();
-        let numbers: HashMap<&str, usize> = self.meta.iter().zip(0..).map(|(v, i)| (v.name.as_str(), i)).collect();
-        let place = |path: &str| {
-            let (video, name) = path.strip_prefix(root.as_str())?.split_once('/')?;
-            let number = *numbers.get(video)?;
-            let shard = shard_of.get(number).copied().flatten()?;
-            // Only crops are kept: other files beside them are not asked for.
-            name::parse(name)?;
-            Some((shard, u32::try_from(number).ok()?, name.to_owned()))
-        };
-        let odd = here.fill(&self.path, packing, plan, wanted, passed, stopped, &place)?;
-        self.rejects = self.refused(odd, &root);
-        Ok(())
-    }
-
-    /// Prepares the listing of the videos of one shard.
-    ///
-    /// # Errors
-    /// When its spool cannot be read.
-    pub fn open_shard(&self, shard: u32) -> Result<ShardFiles, IngestError> {
-        match &self.form {
-            Form::Stream { spool: Some(spool), .. } => Ok(ShardFiles { spooled: Some(spool.open(shard)?) }),
-            _ => Ok(ShardFiles::default()),
-        }
-    }
-
-    /// Gives back what [`Corpus::open_shard`] needed, once the shard is finished.
-    pub fn close_shard(&self, shard: u32) {
-        if let Form::Stream { spool: Some(spool), .. } = &self.form {
-            spool.remove(shard);
-        }
-    }
-
     /// The tracks of video number `video`: what `meta_data.pkl` lists, matched with the files that exist.
-    #[must_use]
-    pub fn tracks(&self, video: usize, shard: &ShardFiles) -> Tracks {
+    fn list(&self, video: usize, shard: &ShardFiles) -> Tracks {
         let mut all = Tracks::default();
-        let (Some(meta), Some(known)) = (self.meta.get(video), self.videos.get(video)) else { return all };
+        let (Some(meta), Some(known)) = (self.meta.get(video), self.catalog.videos.get(video)) else { return all };
         if known.rows == 0 {
             return all;
         }
@@ -254,8 +176,8 @@ impl Corpus {
                     }
                 }
             }
-            if !frames.is_empty() {
-                all.tracks.push(Track { name: track.name.clone(), class: String::new(), frames });
+            for (name, frames) in pieces(&track.name, frames, |f: &Frame| f.number, &self.config, &mut all.dropped) {
+                all.tracks.push(Track { name, class: String::new(), frames });
             }
         }
         all
@@ -276,8 +198,9 @@ impl Corpus {
         if w.max(h) > CROP_PX as f32 {
             return Err(("bad-box", "the target in its name is larger than the crop"));
         }
-        if f64::from((w / h).min(h / w)) < self.min_aspect {
-            dropped.filtered += 1;
+        // The frame's own pixels are gone: only the shape can be judged.
+        if f64::from((w / h).min(h / w)) < self.config.min_aspect {
+            dropped.count(Unwanted::Aspect);
             return Ok(None);
         }
         Ok(Some(Frame {
@@ -286,7 +209,7 @@ impl Corpus {
             flags: 0,
             path: format!("{video}/{}", found.file),
             bytes,
-            target: Target::Centred { w, h, frame_w: sizes.frame_w, frame_h: sizes.frame_h },
+            target: Target::Centred { side: CROP_PX as u16, w, h, frame_w: sizes.frame_w, frame_h: sizes.frame_h },
         }))
     }
 
@@ -299,7 +222,7 @@ impl Corpus {
         match &self.form {
             Form::Folder => {
                 let mut files = Vec::new();
-                let entries = match fs::read_dir(self.path.join(video)) {
+                let entries = match fs::read_dir(self.catalog.path.join(video)) {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
                     entries => entries?,
                 };
@@ -312,28 +235,57 @@ impl Corpus {
                 }
                 Ok(files)
             }
-            Form::Tar(index) => {
-                let listing = index.folders.get(&format!("{}{video}", index.root));
+            Form::Tar { index, root } => {
+                let listing = index.folders.get(&format!("{root}{video}"));
                 let files = listing.into_iter().flat_map(archive::Listing::iter);
                 Ok(files.map(|(name, place)| (name.to_owned(), part(&index.file, place))).collect())
             }
-            Form::Stream { .. } => {
-                let Some((file, videos)) = &shard.spooled else { return Ok(Vec::new()) };
-                let number = u32::try_from(number).map_err(std::io::Error::other)?;
-                let files = videos.get(&number).into_iter().flatten();
-                Ok(files.map(|(name, place)| (name.clone(), part(file, *place))).collect())
-            }
+            Form::Stream { .. } => Ok(shard.of(number).map(|(name, bytes)| (name.to_owned(), bytes)).collect()),
         }
     }
 
     /// Refused entries of the archive as rejects.
-    fn refused(&self, odd: Vec<Odd>, root: &str) -> Vec<Reject> {
+    fn refused(&self, odd: Vec<Odd>, root: &str) -> Vec<schemas::manifest::Reject> {
         let reject = |odd: Odd| {
             let path = odd.path.strip_prefix(root).unwrap_or(&odd.path).to_owned();
             let dataset = self.label.as_deref().unwrap_or_else(|| label_of(&path));
             meta::reject(dataset, "", "", path, odd.reason, odd.detail)
         };
         odd.into_iter().map(reject).collect()
+    }
+}
+
+impl Origin for Corpus {
+    fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    fn tracks(&self, video: usize, shard: &ShardFiles) -> Tracks {
+        self.list(video, shard)
+    }
+
+    fn stream(&self) -> Option<&Stream> {
+        match &self.form {
+            Form::Stream { stream, .. } => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn spool(&mut self, job: &SpoolJob<'_>) -> Result<(), IngestError> {
+        let Form::Stream { stream, root } = &mut self.form else { return Ok(()) };
+        let root = root.clone();
+        let numbers: HashMap<&str, usize> = self.meta.iter().zip(0..).map(|(v, i)| (v.name.as_str(), i)).collect();
+        let place = |path: &str| {
+            let (video, name) = path.strip_prefix(root.as_str())?.split_once('/')?;
+            let number = *numbers.get(video)?;
+            let shard = job.shard_of.get(number).copied().flatten()?;
+            // Only crops are kept: other files beside them are not asked for.
+            name::parse(name)?;
+            Some((shard, u32::try_from(number).ok()?, name.to_owned()))
+        };
+        let odd = stream.fill(job, &place)?;
+        self.catalog.rejects = self.refused(odd, &root);
+        Ok(())
     }
 }
 
@@ -358,13 +310,65 @@ fn read_meta(folder: &Path) -> Result<Vec<u8>, IngestError> {
                 "it has no {META_FILE}; that file lists the videos and tracks: name the folder that holds it \
                  beside the video folders, or the corpus' archive"
             );
-            return Err(archive::wrong(folder, reason));
+            return Err(archive::wrong(SourceKind::Crops, folder, reason));
         }
         Err(source) => return Err(IngestError::Io { action: "read", path, source }),
     };
     if len > MAX_META_BYTES {
         let reason = format!("its {META_FILE} has {len} bytes, at most {MAX_META_BYTES} are accepted");
-        return Err(archive::wrong(folder, reason));
+        return Err(archive::wrong(SourceKind::Crops, folder, reason));
     }
     fs::read(&path).map_err(IngestError::io("read", &path))
+}
+
+/// The folder of `meta_data.pkl` with a final slash (or nothing), if `path` is that file at most one folder deep.
+fn root_of(path: &str) -> Option<String> {
+    let folder = path.strip_suffix(META_FILE)?;
+    let plain = folder.is_empty() || (folder.ends_with('/') && folder.matches('/').count() == 1);
+    plain.then(|| folder.to_owned())
+}
+
+/// Reads a compressed archive up to its `meta_data.pkl`: the corpus' folder inside it, and the file's bytes.
+fn find_meta(path: &Path, packing: Packing) -> Result<(String, Vec<u8>), IngestError> {
+    let mut found = None;
+    archive::walk(path, SourceKind::Crops, packing, &Arc::new(AtomicU64::new(0)), |item, len, entry| {
+        if let Item::File(full) = &item
+            && let Some(root) = root_of(full)
+        {
+            found = Some((root, packed_meta(path, len, entry)?));
+        }
+        Ok(found.is_none())
+    })?;
+    found.ok_or_else(|| no_meta(path))
+}
+
+fn packed_meta(path: &Path, len: u64, entry: &mut dyn Read) -> Result<Vec<u8>, IngestError> {
+    if len > MAX_META_BYTES {
+        let reason = format!("its {META_FILE} has {len} bytes, at most {MAX_META_BYTES} are accepted");
+        return Err(archive::wrong(SourceKind::Crops, path, reason));
+    }
+    let mut bytes = Vec::new();
+    let read = entry.read_to_end(&mut bytes);
+    read.map_err(|error| archive::damaged(SourceKind::Crops, path, META_FILE, &error.to_string()))?;
+    Ok(bytes)
+}
+
+fn no_meta(path: &Path) -> IngestError {
+    let reason = format!(
+        "it has no {META_FILE} at its top or one folder below; that file lists the videos and tracks, put it beside the video folders"
+    );
+    archive::wrong(SourceKind::Crops, path, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_corpus_may_lie_one_folder_deep() {
+        assert_eq!(root_of("meta_data.pkl").as_deref(), Some(""));
+        assert_eq!(root_of("ytb_vid_filter/meta_data.pkl").as_deref(), Some("ytb_vid_filter/"));
+        assert_eq!(root_of("a/b/meta_data.pkl"), None);
+        assert_eq!(root_of("not_meta_data.pkl"), None);
+    }
 }

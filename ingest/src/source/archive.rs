@@ -1,11 +1,10 @@
-//! The corpus inside an archive: `.tar` by offset, `.tar.gz` and `.tar.zst` as a stream. Nothing is unpacked.
+//! A source inside an archive: `.tar` by offset, `.tar.gz` and `.tar.zst` as a stream. Nothing is unpacked.
 //!
 //! A plain archive is listed once by skipping from header to header; pictures are then read by offset in any order.
 //! A compressed one can only be read from its beginning: see [`super::spool`].
 
-use super::meta::{MAX_META_BYTES, META_FILE};
+use super::SourceKind;
 use crate::error::IngestError;
-use crate::source::SourceKind;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -30,7 +29,7 @@ impl Packing {
     ///
     /// # Errors
     /// When the file cannot be read or is none of these.
-    pub fn of(path: &Path) -> Result<Self, IngestError> {
+    pub fn of(path: &Path, kind: SourceKind) -> Result<Self, IngestError> {
         let mut head = Vec::new();
         let file = File::open(path).map_err(IngestError::io("open source", path))?;
         file.take(512).read_to_end(&mut head).map_err(IngestError::io("read", path))?;
@@ -41,13 +40,13 @@ impl Packing {
         } else if head.get(257..262) == Some(b"ustar") {
             Ok(Self::Tar)
         } else {
-            Err(wrong(path, "it is neither a folder nor a .tar, .tar.gz or .tar.zst".to_owned()))
+            Err(wrong(kind, path, "it is neither a folder nor a .tar, .tar.gz or .tar.zst".to_owned()))
         }
     }
 }
 
-pub(super) fn wrong(path: &Path, reason: String) -> IngestError {
-    IngestError::Source { kind: SourceKind::Crops.as_str(), path: path.to_owned(), reason }
+pub(super) fn wrong(kind: SourceKind, path: &Path, reason: String) -> IngestError {
+    IngestError::Source { kind: kind.as_str(), path: path.to_owned(), reason }
 }
 
 /// An entry of an archive that is not a plain file with a plain name.
@@ -111,13 +110,6 @@ fn plain_path(name: &[u8]) -> Result<String, &'static str> {
     if parts.is_empty() { Err("the name is empty") } else { Ok(parts.join("/")) }
 }
 
-/// The folder of `meta_data.pkl` with a final slash (or nothing), if `path` is that file at most one folder deep.
-fn root_of(path: &str) -> Option<String> {
-    let folder = path.strip_suffix(META_FILE)?;
-    let plain = folder.is_empty() || (folder.ends_with('/') && folder.matches('/').count() == 1);
-    plain.then(|| folder.to_owned())
-}
-
 /// The files of one folder of a plain archive.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -146,47 +138,44 @@ impl Listing {
 pub struct Index {
     /// The archive, for reading by offset.
     pub file: Arc<File>,
-    /// The bytes of `meta_data.pkl`.
-    pub meta: Vec<u8>,
-    /// Folder of the corpus inside the archive, with a final slash, or empty.
-    pub root: String,
     /// Files by folder.
     pub folders: HashMap<String, Listing>,
     /// Entries that are refused.
     pub odd: Vec<Odd>,
 }
 
-/// Lists a plain archive by its headers.
+/// Lists a plain archive by its headers. `take` is offered every regular file with its length and content, and says
+/// whether it kept the file for itself.
 ///
 /// # Errors
-/// When it cannot be read, is cut off, or has no `meta_data.pkl`.
-pub fn index(path: &Path) -> Result<Index, IngestError> {
+/// When it cannot be read or is cut off, and the first error of `take`.
+pub fn index(
+    path: &Path,
+    kind: SourceKind,
+    take: &mut dyn FnMut(&str, u64, &mut dyn Read) -> Result<bool, IngestError>,
+) -> Result<Index, IngestError> {
     let file = File::open(path).map_err(IngestError::io("open source", path))?;
     let size = file.metadata().map_err(IngestError::io("read", path))?.len();
     let mut folders: HashMap<String, Listing> = HashMap::new();
     let mut odd = Vec::new();
-    let mut found: Option<(String, Vec<u8>)> = None;
     let mut archive = tar::Archive::new(&file);
     let mut last = String::from("its beginning");
-    let entries = archive.entries_with_seek().map_err(|error| damaged(path, &last, &error.to_string()))?;
+    let entries = archive.entries_with_seek().map_err(|error| damaged(kind, path, &last, &error.to_string()))?;
     for entry in entries {
-        let mut entry = entry.map_err(|error| damaged(path, &last, &error.to_string()))?;
+        let mut entry = entry.map_err(|error| damaged(kind, path, &last, &error.to_string()))?;
         last = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let (offset, len) = (entry.raw_file_position(), entry.size());
         let item = judge(entry.header().entry_type(), &entry.path_bytes());
         let (full, place) = match item {
             Item::File(full) => {
                 if offset.checked_add(len).is_none_or(|end| end > size) {
-                    return Err(damaged(path, &last, "the archive ends in the middle of this entry"));
+                    return Err(damaged(kind, path, &last, "the archive ends in the middle of this entry"));
                 }
-                if found.is_none()
-                    && let Some(root) = root_of(&full)
-                {
-                    found = Some((root, read_meta(path, len, &mut entry)?));
+                if take(&full, len, &mut entry)? {
                     continue;
                 }
                 // What is too long for a picture is read as something special, and refused if it is asked for.
-                (full, u32::try_from(len).ok().filter(|len| u64::from(*len) <= crate::source::MAX_IMAGE_BYTES))
+                (full, u32::try_from(len).ok().filter(|len| u64::from(*len) <= super::MAX_IMAGE_BYTES))
             }
             Item::Special(full, _) => (full, None),
             Item::Unsafe(entry) => {
@@ -206,30 +195,11 @@ pub fn index(path: &Path) -> Result<Index, IngestError> {
             }
         }
     }
-    let (root, meta) = found.ok_or_else(|| no_meta(path))?;
-    Ok(Index { file: Arc::new(file), meta, root, folders, odd })
+    Ok(Index { file: Arc::new(file), folders, odd })
 }
 
-pub(super) fn damaged(path: &Path, last: &str, reason: &str) -> IngestError {
-    wrong(path, format!("damaged or cut-off archive at {last}: {reason}; fetch it again"))
-}
-
-fn no_meta(path: &Path) -> IngestError {
-    wrong(
-        path,
-        format!(
-            "it has no {META_FILE} at its top or one folder below; that file lists the videos and tracks, put it beside the video folders"
-        ),
-    )
-}
-
-fn read_meta(path: &Path, len: u64, entry: &mut dyn Read) -> Result<Vec<u8>, IngestError> {
-    if len > MAX_META_BYTES {
-        return Err(wrong(path, format!("its {META_FILE} has {len} bytes, at most {MAX_META_BYTES} are accepted")));
-    }
-    let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(|error| damaged(path, META_FILE, &error.to_string()))?;
-    Ok(bytes)
+pub(super) fn damaged(kind: SourceKind, path: &Path, last: &str, reason: &str) -> IngestError {
+    wrong(kind, path, format!("damaged or cut-off archive at {last}: {reason}; fetch it again"))
 }
 
 /// A reader that counts what passes, for progress.
@@ -247,7 +217,12 @@ impl Read for Counting {
 }
 
 /// The decompressed archive as a stream; `passed` counts compressed bytes.
-fn stream(path: &Path, packing: Packing, passed: &Arc<AtomicU64>) -> Result<Box<dyn Read>, IngestError> {
+fn stream(
+    path: &Path,
+    kind: SourceKind,
+    packing: Packing,
+    passed: &Arc<AtomicU64>,
+) -> Result<Box<dyn Read>, IngestError> {
     let inner = File::open(path).map_err(IngestError::io("open source", path))?;
     let counted = BufReader::with_capacity(1 << 20, Counting { inner, passed: Arc::clone(passed) });
     Ok(match packing {
@@ -255,27 +230,10 @@ fn stream(path: &Path, packing: Packing, passed: &Arc<AtomicU64>) -> Result<Box<
         Packing::Gzip => Box::new(BufReader::with_capacity(1 << 18, flate2::bufread::MultiGzDecoder::new(counted))),
         Packing::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(counted);
-            let decoder = decoder.map_err(|error| damaged(path, "its beginning", &error.to_string()))?;
+            let decoder = decoder.map_err(|error| damaged(kind, path, "its beginning", &error.to_string()))?;
             Box::new(BufReader::with_capacity(1 << 18, decoder))
         }
     })
-}
-
-/// Reads a compressed archive up to its `meta_data.pkl`: the corpus' folder inside it, and the file's bytes.
-///
-/// # Errors
-/// When it cannot be read or has no such file.
-pub fn find_meta(path: &Path, packing: Packing) -> Result<(String, Vec<u8>), IngestError> {
-    let mut found = None;
-    walk(path, packing, &Arc::new(AtomicU64::new(0)), |item, len, entry| {
-        if let Item::File(full) = &item
-            && let Some(root) = root_of(full)
-        {
-            found = Some((root, read_meta(path, len, entry)?));
-        }
-        Ok(found.is_none())
-    })?;
-    found.ok_or_else(|| no_meta(path))
 }
 
 /// Reads a compressed archive from its beginning and hands every entry to `visit` (with its length and content),
@@ -285,14 +243,15 @@ pub fn find_meta(path: &Path, packing: Packing) -> Result<(String, Vec<u8>), Ing
 /// When the archive is damaged, and the first error of `visit`.
 pub fn walk(
     path: &Path,
+    kind: SourceKind,
     packing: Packing,
     passed: &Arc<AtomicU64>,
     mut visit: impl FnMut(Item, u64, &mut dyn Read) -> Result<bool, IngestError>,
 ) -> Result<(), IngestError> {
-    let mut archive = tar::Archive::new(stream(path, packing, passed)?);
+    let mut archive = tar::Archive::new(stream(path, kind, packing, passed)?);
     let mut last = String::from("its beginning");
-    for entry in archive.entries().map_err(|error| damaged(path, &last, &error.to_string()))? {
-        let mut entry = entry.map_err(|error| damaged(path, &last, &error.to_string()))?;
+    for entry in archive.entries().map_err(|error| damaged(kind, path, &last, &error.to_string()))? {
+        let mut entry = entry.map_err(|error| damaged(kind, path, &last, &error.to_string()))?;
         last = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let item = judge(entry.header().entry_type(), &entry.path_bytes());
         let len = entry.size();
@@ -315,13 +274,5 @@ mod tests {
         assert_eq!(judge(EntryType::Regular, b"./a//b.jpg"), Item::File("a/b.jpg".into()));
         assert_eq!(judge(EntryType::Symlink, b"a/b.jpg"), Item::Special("a/b.jpg".into(), "it is a link"));
         assert_eq!(judge(EntryType::Directory, b"/"), Item::Nothing);
-    }
-
-    #[test]
-    fn the_corpus_may_lie_one_folder_deep() {
-        assert_eq!(root_of("meta_data.pkl").as_deref(), Some(""));
-        assert_eq!(root_of("ytb_vid_filter/meta_data.pkl").as_deref(), Some("ytb_vid_filter/"));
-        assert_eq!(root_of("a/b/meta_data.pkl"), None);
-        assert_eq!(root_of("not_meta_data.pkl"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Crops of a compressed archive on their way to their shards.
+//! Pictures of a compressed archive on their way to their shards.
 //!
 //! A compressed archive can only be read from its beginning, and its order has nothing to do with the order of rows.
 //! So it is read once, and each picture is appended to the spool file of the shard its video was dealt to; shards are
@@ -9,8 +9,8 @@
 //! data. A length of data of `u32::MAX` marks an entry that is not a regular file.
 
 use super::archive::{self, Item, Odd, Packing};
+use super::{Bytes, MAX_IMAGE_BYTES, SourceKind};
 use crate::error::IngestError;
-use crate::source::MAX_IMAGE_BYTES;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +24,7 @@ const HEAD: usize = 10;
 const BUFFERS: usize = 64 << 20;
 
 /// Files of one video: name, and offset and length in the spool file unless it is not a regular file.
-pub type SpooledFiles = Vec<(String, Option<(u64, u32)>)>;
+type SpooledFiles = Vec<(String, Option<(u64, u32)>)>;
 
 /// What a finished spool holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,16 +37,104 @@ struct Done {
 /// Shard, place within the shard and key of a picture by its path; `None` for one that is not wanted.
 pub type Place<'a> = dyn Fn(&str) -> Option<(u32, u32, String)> + 'a;
 
+/// What a run wants of the spool.
+pub struct SpoolJob<'a> {
+    /// Folder of the spool files.
+    pub dir: &'a Path,
+    /// Hash of the plan.
+    pub plan: &'a str,
+    /// Shards that are to be built.
+    pub wanted: &'a [u32],
+    /// The shard of each video of the source, where it is to be built.
+    pub shard_of: &'a [Option<u32>],
+    /// Counts the bytes of the archive that were read.
+    pub passed: &'a Arc<AtomicU64>,
+    /// Whether the user asked to stop.
+    pub stopped: &'a dyn Fn() -> bool,
+}
+
+/// A compressed archive and, once it was read for a run, its spool.
+#[derive(Debug)]
+pub struct Stream {
+    /// Kind of the source that it is.
+    pub kind: SourceKind,
+    /// The archive.
+    pub path: PathBuf,
+    /// How it is packed.
+    pub packing: Packing,
+    spool: Option<Spool>,
+}
+
+/// The spooled files of one shard, by number of their video.
+#[derive(Debug, Default)]
+pub struct ShardFiles {
+    spooled: Option<(Arc<File>, HashMap<u32, SpooledFiles>)>,
+}
+
+impl ShardFiles {
+    /// The files of a video in the order of the archive: bytes, unless it is not a regular file.
+    pub fn of(&self, video: usize) -> impl Iterator<Item = (&str, Option<Bytes>)> {
+        let spooled = self.spooled.as_ref();
+        spooled.into_iter().flat_map(move |(file, videos)| {
+            let files = u32::try_from(video).ok().and_then(|number| videos.get(&number));
+            files.into_iter().flatten().map(move |(name, place)| {
+                let bytes = place.map(|(offset, len)| Bytes::Range { file: Arc::clone(file), offset, len });
+                (name.as_str(), bytes)
+            })
+        })
+    }
+}
+
+impl Stream {
+    /// An archive that was not spooled yet.
+    #[must_use]
+    pub fn new(kind: SourceKind, path: &Path, packing: Packing) -> Self {
+        Self { kind, path: path.to_owned(), packing, spool: None }
+    }
+
+    /// Bytes of the archive.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |meta| meta.len())
+    }
+
+    /// Reads the archive once and spools what belongs to the shards that are wanted. `place` says for a path inside
+    /// the archive which shard and video it belongs to, and its name in the video's folder.
+    ///
+    /// # Errors
+    /// When the archive is damaged or the spool cannot be written.
+    pub fn fill(&mut self, job: &SpoolJob<'_>, place: &Place<'_>) -> Result<Vec<Odd>, IngestError> {
+        let spool = Spool::new(job.dir.to_owned());
+        let odd = spool.fill(self, job, place)?;
+        self.spool = Some(spool);
+        Ok(odd)
+    }
+
+    /// Prepares the listing of the videos of one shard.
+    ///
+    /// # Errors
+    /// When its spool cannot be read.
+    pub fn open_shard(&self, shard: u32) -> Result<ShardFiles, IngestError> {
+        let spooled = self.spool.as_ref().map(|spool| spool.open(shard)).transpose()?;
+        Ok(ShardFiles { spooled })
+    }
+
+    /// Gives back what [`Stream::open_shard`] needed, once the shard is finished.
+    pub fn close_shard(&self, shard: u32) {
+        if let Some(spool) = &self.spool {
+            spool.remove(shard);
+        }
+    }
+}
+
 /// Where the pictures of a compressed archive go.
 #[derive(Debug, Clone)]
-pub struct Spool {
+struct Spool {
     dir: PathBuf,
 }
 
 impl Spool {
-    /// The spool in folder `dir`.
-    #[must_use]
-    pub fn new(dir: PathBuf) -> Self {
+    fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
@@ -75,29 +163,14 @@ impl Spool {
         })
     }
 
-    /// Reads the archive once and spools what belongs to the shards in `wanted`. `place` says for a path inside the
-    /// archive which shard and video it belongs to, and its name in the video's folder.
-    ///
-    /// # Errors
-    /// When the archive is damaged or the spool cannot be written.
-    #[expect(clippy::too_many_arguments, reason = "one pass over one archive, called once")]
-    pub fn fill(
-        &self,
-        archive: &Path,
-        packing: Packing,
-        plan: &str,
-        wanted: &[u32],
-        passed: &Arc<AtomicU64>,
-        stopped: &dyn Fn() -> bool,
-        place: &Place<'_>,
-    ) -> Result<Vec<Odd>, IngestError> {
-        if let Some(odd) = self.completed(plan, wanted) {
+    fn fill(&self, stream: &Stream, job: &SpoolJob<'_>, place: &Place<'_>) -> Result<Vec<Odd>, IngestError> {
+        if let Some(odd) = self.completed(job.plan, job.wanted) {
             return Ok(odd);
         }
         if self.dir.exists() {
             fs::remove_dir_all(&self.dir).map_err(IngestError::io("clear", &self.dir))?;
         }
-        let filled = self.pass(archive, packing, plan, wanted, passed, stopped, place);
+        let filled = self.pass(stream, job, place);
         if filled.is_err() {
             // Half a spool is of no use and would only keep the disk full.
             drop(fs::remove_dir_all(&self.dir));
@@ -105,23 +178,13 @@ impl Spool {
         filled
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one pass over one archive, called once")]
-    fn pass(
-        &self,
-        archive: &Path,
-        packing: Packing,
-        plan: &str,
-        wanted: &[u32],
-        passed: &Arc<AtomicU64>,
-        stopped: &dyn Fn() -> bool,
-        place: &Place<'_>,
-    ) -> Result<Vec<Odd>, IngestError> {
+    fn pass(&self, stream: &Stream, job: &SpoolJob<'_>, place: &Place<'_>) -> Result<Vec<Odd>, IngestError> {
         fs::create_dir_all(&self.dir).map_err(IngestError::io("create", &self.dir))?;
-        let room = (BUFFERS / wanted.len().max(1)).clamp(16 << 10, 1 << 20);
-        let mut buffers: BTreeMap<u32, Buffer> = wanted.iter().map(|shard| (*shard, Buffer::default())).collect();
+        let room = (BUFFERS / job.wanted.len().max(1)).clamp(16 << 10, 1 << 20);
+        let mut buffers: BTreeMap<u32, Buffer> = job.wanted.iter().map(|shard| (*shard, Buffer::default())).collect();
         let mut odd = Vec::new();
-        archive::walk(archive, packing, passed, |item, len, entry| {
-            if stopped() {
+        archive::walk(&stream.path, stream.kind, stream.packing, job.passed, |item, len, entry| {
+            if (job.stopped)() {
                 return Err(IngestError::Interrupted);
             }
             let (path, special) = match item {
@@ -137,7 +200,7 @@ impl Spool {
             let Some(buffer) = buffers.get_mut(&shard) else { return Ok(true) };
             buffer
                 .record(video, &name, len, special, entry)
-                .map_err(|error| archive::damaged(archive, &path, &error.to_string()))?;
+                .map_err(|error| archive::damaged(stream.kind, &stream.path, &path, &error.to_string()))?;
             if buffer.pending.len() >= room {
                 buffer.flush(&self.file(shard))?;
             }
@@ -151,17 +214,14 @@ impl Spool {
             shards.insert(shard, buffer.written);
         }
         let plain = |odd: &Odd| (odd.path.clone(), odd.reason.to_owned(), odd.detail.clone());
-        let done = Done { plan: plan.to_owned(), shards, odd: odd.iter().map(plain).collect() };
+        let done = Done { plan: job.plan.to_owned(), shards, odd: odd.iter().map(plain).collect() };
         let text = serde_json::to_vec(&done).unwrap_or_default();
         shards::writer::write_atomic(&self.marker(), &text).map_err(IngestError::io("write", &self.marker()))?;
         Ok(odd)
     }
 
     /// The files of each video in the spool of a shard, and the file to read them from.
-    ///
-    /// # Errors
-    /// When the spool cannot be read.
-    pub fn open(&self, shard: u32) -> Result<(Arc<File>, HashMap<u32, SpooledFiles>), IngestError> {
+    fn open(&self, shard: u32) -> Result<(Arc<File>, HashMap<u32, SpooledFiles>), IngestError> {
         let path = self.file(shard);
         let file = File::open(&path).map_err(IngestError::io("read", &path))?;
         let mut videos: HashMap<u32, SpooledFiles> = HashMap::new();
@@ -196,7 +256,7 @@ impl Spool {
     }
 
     /// Removes the spool of a finished shard.
-    pub fn remove(&self, shard: u32) {
+    fn remove(&self, shard: u32) {
         // What stays behind only costs room, and the whole folder goes at the end.
         drop(fs::remove_file(self.file(shard)));
     }

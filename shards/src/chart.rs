@@ -70,7 +70,7 @@ fn draw_histogram(panel: &Area<'_>, title: &str, bars: &Bars) -> Result<(), Char
         .x_labels(7)
         .y_labels(5)
         .x_label_formatter(&|v| number(*v))
-        .y_label_formatter(&|v| number(*v))
+        .y_label_formatter(&|v| if v.fract() == 0.0 { number(*v) } else { String::new() })
         .draw()?;
     let width = (high - low) / bars.len().max(1) as f64;
     let place = |number: usize, bar: &(f64, f64, usize)| {

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod crop;
 pub mod derive;
 pub mod diff;
+pub mod fuzzing;
 pub mod image;
 pub mod jpeg;
 pub mod order;

@@ -51,7 +51,8 @@ fn read_index(bencher: Bencher) {
 #[divan::bench(args = KINDS)]
 fn rows_in_order(bencher: Bencher, kind: BufferCompression) {
     let dataset = Dataset::open(&path(kind)).unwrap();
-    let bytes: usize = (0..36).map(|at| dataset.row(0, at).unwrap()).map(|r| r.template().len() + r.search().len()).sum();
+    let bytes: usize =
+        (0..36).map(|at| dataset.row(0, at).unwrap()).map(|r| r.template().len() + r.search().len()).sum();
     bencher.counter(ItemsCount::new(36u32)).counter(BytesCount::new(bytes)).bench(|| {
         for at in 0..36 {
             let row = dataset.row(0, at).unwrap();

@@ -10,7 +10,8 @@ use schemas::build::BufferCompression;
 use std::path::Path;
 
 fn shards(args: &[&str]) -> assert_cmd::assert::Assert {
-    Command::cargo_bin("shards").unwrap().args(args).assert()
+    // The width of a terminal would change the help.
+    Command::cargo_bin("shards").unwrap().env_remove("COLUMNS").args(args).assert()
 }
 
 fn stdout(args: &[&str]) -> String {

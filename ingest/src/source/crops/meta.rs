@@ -62,6 +62,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<MetaVideo>, String> {
         let options = serde_pickle::DeOptions::new().decode_strings();
         serde_pickle::from_slice(bytes, options).map_err(|error| format!("it is not the expected pickle ({error})"))
     };
+    super::marks::check(bytes)?;
     let pickled = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("unpickle".to_owned()).stack_size(STACK_BYTES);
         let thread = thread.spawn_scoped(scope, read).map_err(|error| format!("cannot start a thread: {error}"))?;

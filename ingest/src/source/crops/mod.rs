@@ -4,6 +4,7 @@
 //! in which order; the sizes stand in the file names.
 
 pub mod archive;
+pub mod marks;
 pub mod meta;
 pub mod name;
 pub mod spool;

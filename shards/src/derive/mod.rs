@@ -9,7 +9,7 @@ mod pool;
 mod write;
 
 pub use deal::{Item, deal, row_bytes};
-pub use pool::{Pool, Run, Video, Videos};
+pub use pool::{Key, Pool, Run, Video, Videos};
 
 use crate::order::name_key;
 use crate::query::{QueryError, Table};
@@ -179,8 +179,8 @@ pub fn filter(dataset: &Path, out: &Path, condition: &str, told: Told<'_>) -> Re
 
 /// Which videos of a dataset are for validation: of every `dataset` label the given share, rounded, chosen by a seeded
 /// hash of their names, so that the choice for one video does not depend on the order of others.
-fn validation(videos: &Videos, share: f64, seed: u64) -> Vec<(String, String)> {
-    let mut by_label: BTreeMap<&str, Vec<(u64, &(String, String))>> = BTreeMap::new();
+fn validation(videos: &Videos, share: f64, seed: u64) -> Vec<Key> {
+    let mut by_label: BTreeMap<&str, Vec<(u64, &Key)>> = BTreeMap::new();
     for key in videos.keys() {
         let place = name_key(&format!("split\0{}\0{}", key.0, key.1), seed);
         by_label.entry(&key.0).or_default().push((place, key));

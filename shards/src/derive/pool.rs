@@ -37,8 +37,11 @@ impl Video {
     }
 }
 
-/// Videos by `dataset` label and name.
-pub type Videos = BTreeMap<(String, String), Video>;
+/// `dataset` label and name of a video.
+pub type Key = (String, String);
+
+/// Videos by label and name.
+pub type Videos = BTreeMap<Key, Video>;
 
 /// Opened datasets and the videos in them.
 #[derive(Debug)]
@@ -75,8 +78,8 @@ impl Pool {
 
     fn add(&mut self, parent: usize, index: &Index, keep: &impl Fn(usize, u64) -> bool) -> Result<(), DeriveError> {
         let mut wrong = None;
-        let mut last: Option<((String, String), Video)> = None;
-        let mut finished: Vec<((String, String), Video)> = Vec::new();
+        let mut last: Option<(Key, Video)> = None;
+        let mut finished: Vec<(Key, Video)> = Vec::new();
         index.for_each(|row| {
             if !keep(parent, row.sample_id()) {
                 return;

@@ -1,7 +1,7 @@
 //! Writing a dataset whose rows are those of others: pictures are copied byte for byte, after their checksums.
 
 use super::deal::{Item, deal, row_bytes};
-use super::pool::{Pool, Video, Videos};
+use super::pool::{Key, Pool, Video, Videos};
 use super::{DeriveError, config_hash};
 use crate::reader::Dataset;
 use crate::writer::{Dictionaries, RowData, ShardWriter, TEMP_PREFIX, dataset_hash, write_atomic, write_index};
@@ -112,7 +112,7 @@ pub fn write(job: &Job<'_>, out: &Path, told: &mut dyn FnMut(usize, usize)) -> R
         let source = job.sources.iter().find(|source| source.dataset == label);
         source.map_or(0, |source| row_bytes(source, job.config.template_px))
     };
-    let named: Vec<(&(String, String), &Video)> = job.videos.iter().collect();
+    let named: Vec<(&Key, &Video)> = job.videos.iter().collect();
     let items: Vec<Item<'_>> = named
         .iter()
         .map(|((dataset, name), video)| Item { dataset, video: name, bytes: per_row(dataset) * video.rows() })
@@ -218,7 +218,7 @@ fn write_shard(
     job: &Job<'_>,
     out: &Path,
     meta: &ShardMeta,
-    videos: &[(&(String, String), &Video)],
+    videos: &[(&Key, &Video)],
 ) -> Result<ShardEntry, DeriveError> {
     let tracks = videos.iter().flat_map(|(_, video)| &video.tracks);
     let names = Dictionaries {

@@ -40,6 +40,11 @@ const UNPACKED_SLACK: u64 = 16 << 20;
 /// ... and this many times the block's size.
 const UNPACKED_FACTOR: u64 = 256;
 
+/// What `bytes` in a file may become in memory.
+fn allowance(bytes: usize) -> u64 {
+    UNPACKED_SLACK + UNPACKED_FACTOR * bytes as u64
+}
+
 /// Runs a piece of Arrow's decoder; errors and panics become [`ReadError::Damaged`].
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ReadError> {
     let damaged = |message: String| ReadError::Damaged { path: path.to_owned(), message };
@@ -93,10 +98,18 @@ impl IpcFile {
             guarded(path, || decoder.read_dictionary(block, &data))?;
         }
         let blocks: Vec<Block> = footer.recordBatches().iter().flatten().copied().collect();
-        let headers = blocks
-            .iter()
-            .map(|block| check_block(path, block, &slice(path, &map, block, footer_at)?, Kind::Batch, &mut 0))
-            .collect::<Result<_, _>>()?;
+        // Blocks may overlap: together they may not claim more than one block as large as the file.
+        let mut headers = Vec::with_capacity(blocks.len());
+        let mut unpacked = 0u64;
+        for block in &blocks {
+            let mut claimed = 0;
+            let data = slice(path, &map, block, footer_at)?;
+            headers.push(check_block(path, block, &data, Kind::Batch, &mut claimed)?);
+            unpacked = unpacked.saturating_add(claimed);
+            if unpacked > allowance(map.len()) {
+                return Err(damaged(&format!("its blocks claim to unpack to {unpacked} bytes and more")));
+            }
+        }
         Ok(Self { path: path.to_owned(), schema, headers, map, decoder, blocks })
     }
 
@@ -163,7 +176,7 @@ fn check_block(path: &Path, block: &Block, data: &Buffer, kind: Kind, unpacked: 
             _ => bytes.len() as u64,
         };
         *unpacked = unpacked.saturating_add(size);
-        if *unpacked > UNPACKED_SLACK + UNPACKED_FACTOR * body.len() as u64 {
+        if *unpacked > allowance(body.len()) {
             return Err(damaged(&format!("a buffer of {} bytes claims to unpack to {size}", bytes.len())));
         }
     }

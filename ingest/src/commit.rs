@@ -123,6 +123,7 @@ fn manifest(
         totals,
         shards,
         index_blake3,
+        derived: None,
     };
     manifest.dataset_hash = dataset_hash(&manifest);
     Ok(manifest)

@@ -94,10 +94,7 @@ pub fn check(config: &BuildConfig) -> Result<(), String> {
 /// left out.
 #[must_use]
 pub fn hash(config: &BuildConfig) -> String {
-    let neutral = BuildConfig { max_rejects: 0, ..config.clone() };
-    // A struct of numbers and strings cannot fail to serialise; an error text would still be a stable hash input.
-    let text = serde_json::to_string(&neutral).unwrap_or_else(|error| error.to_string());
-    blake3::hash(text.as_bytes()).to_hex().to_string()
+    shards::derive::config_hash(config)
 }
 
 /// The keys in which two configurations differ, with both values: `search_px 352 there, 432 asked for`.

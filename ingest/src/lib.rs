@@ -26,6 +26,7 @@ pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod error;
+pub mod fuzzing;
 pub mod ordered;
 pub mod pixels;
 pub mod plan;

@@ -3,7 +3,8 @@
 use crate::build::BuildConfig;
 use crate::format::FormatVersion;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 
 /// Name of the manifest inside a dataset folder.
 pub const MANIFEST_FILE: &str = "dataset.json";
@@ -32,6 +33,7 @@ pub struct Manifest {
     /// blake3 of the effective configuration.
     pub config_hash: String,
     /// The effective configuration.
+    #[serde(deserialize_with = "known_keys")]
     pub config: BuildConfig,
     /// What was read.
     pub sources: Vec<SourceEntry>,
@@ -41,6 +43,49 @@ pub struct Manifest {
     pub shards: Vec<ShardEntry>,
     /// blake3 of `index.arrow`.
     pub index_blake3: String,
+    /// How it was made from other datasets; absent when it was built from sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<Derived>,
+}
+
+/// How a dataset was made from others: the pictures are theirs, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Derived {
+    /// What was done: `reshard`, `split`, `filter` or `merge`.
+    pub operation: String,
+    /// With which settings.
+    pub settings: BTreeMap<String, String>,
+    /// Program and version that did it.
+    pub writer: String,
+    /// The datasets it was made from.
+    pub parents: Vec<Parent>,
+}
+
+/// A dataset that another was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parent {
+    /// Last component of its path.
+    pub name: String,
+    /// Its identity.
+    pub dataset_hash: String,
+    /// Hash of the configuration it was built with.
+    pub config_hash: String,
+    /// Its rows.
+    pub rows: u64,
+    /// How it was made itself, if from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<Box<Derived>>,
+}
+
+/// Reads the configuration of a manifest without the keys that a later minor version may have added: a configuration
+/// file with an unknown key is a mistake, a manifest with one is only newer.
+fn known_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BuildConfig, D::Error> {
+    use serde::de::Error as _;
+    let mut found = serde_json::Map::deserialize(deserializer)?;
+    if let Ok(serde_json::Value::Object(known)) = serde_json::to_value(BuildConfig::default()) {
+        found.retain(|key, _| known.contains_key(key));
+    }
+    serde_json::from_value(found.into()).map_err(D::Error::custom)
 }
 
 /// One source of a dataset.

@@ -11,8 +11,13 @@
 //!
 //! The columns are described in [`schemas::shard`], the promises in `docs/format.md`.
 
+pub mod card;
+pub mod chart;
 pub mod cli;
 pub mod crop;
+pub mod derive;
+pub mod diff;
+pub mod fuzzing;
 pub mod image;
 pub mod jpeg;
 pub mod order;
@@ -20,5 +25,8 @@ pub mod plan;
 pub mod query;
 pub mod reader;
 pub mod sheet;
+pub mod speed;
+pub mod summary;
+pub mod usage;
 pub mod verify;
 pub mod writer;

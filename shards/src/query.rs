@@ -71,22 +71,41 @@ impl Table {
         QueryError::Polars { path: self.path.clone(), message: e.to_string() }
     }
 
+    /// The rows for which the SQL condition holds, all without one.
+    fn select(&self, filter: Option<&str>) -> Result<DataFrame, QueryError> {
+        let Some(filter) = filter else { return Ok(self.frame.clone()) };
+        let bad = |e: PolarsError| QueryError::Filter { filter: filter.to_owned(), message: e.to_string() };
+        let condition = polars::sql::sql_expr(filter).map_err(bad)?;
+        self.frame.clone().lazy().filter(condition).collect().map_err(bad)
+    }
+
     /// The first `limit` rows for which the SQL condition holds, as JSON objects.
     ///
     /// # Errors
     /// When the filter is not a condition over the columns.
     pub fn rows(&self, filter: Option<&str>, limit: usize) -> Result<Vec<serde_json::Value>, QueryError> {
-        let mut lazy = self.frame.clone().lazy();
-        if let Some(filter) = filter {
-            let bad = |e: PolarsError| QueryError::Filter { filter: filter.to_owned(), message: e.to_string() };
-            let condition = polars::sql::sql_expr(filter).map_err(bad)?;
-            lazy = lazy.filter(condition);
+        self.objects(&self.select(filter)?.head(Some(limit)))
+    }
+
+    /// Calls `f` with every row for which the SQL condition holds, as a JSON object; only a page of them is in memory at
+    /// a time.
+    ///
+    /// # Errors
+    /// When the filter is not a condition over the columns, or `f` fails.
+    pub fn each<E: From<QueryError>>(
+        &self,
+        filter: Option<&str>,
+        mut f: impl FnMut(serde_json::Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let frame = self.select(filter)?;
+        for start in (0..frame.height()).step_by(PAGE) {
+            let start = i64::try_from(start).unwrap_or(i64::MAX);
+            self.objects(&frame.slice(start, PAGE))?.into_iter().try_for_each(&mut f)?;
         }
-        let limit = IdxSize::try_from(limit).unwrap_or(IdxSize::MAX);
-        let frame = lazy.limit(limit).collect().map_err(|e| match filter {
-            Some(filter) => QueryError::Filter { filter: filter.to_owned(), message: e.to_string() },
-            None => self.failed(&e),
-        })?;
+        Ok(())
+    }
+
+    fn objects(&self, frame: &DataFrame) -> Result<Vec<serde_json::Value>, QueryError> {
         (0..frame.height())
             .map(|row| {
                 let object = frame
@@ -98,6 +117,47 @@ impl Table {
                 Ok(object.into())
             })
             .collect()
+    }
+
+    /// `sample_id` of every row for which the SQL condition holds, sorted.
+    ///
+    /// # Errors
+    /// When the filter is not a condition over the columns.
+    pub fn ids(&self, filter: &str) -> Result<Vec<u64>, QueryError> {
+        let frame = self.select(Some(filter))?;
+        let column = frame.column("sample_id").map_err(|e| self.failed(&e))?;
+        let mut ids: Vec<u64> = column.u64().map_err(|e| self.failed(&e))?.iter().flatten().collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// One line per column: least, mean, median and largest value of numbers, number of different values of text.
+    ///
+    /// # Errors
+    /// When polars fails.
+    pub fn columns(&self) -> Result<Vec<ColumnStats>, QueryError> {
+        let mut lines = Vec::new();
+        for column in self.frame.columns() {
+            let name = column.name().as_str();
+            let distinct = column.n_unique().map_err(|e| self.failed(&e))? as u64;
+            let numbers = if column.dtype() == &DataType::String {
+                None
+            } else {
+                let values = column.cast(&DataType::Float64).map_err(|e| self.failed(&e))?;
+                let values = values.f64().map_err(|e| self.failed(&e))?;
+                let mut sorted: Vec<f64> = values.iter().flatten().collect();
+                sorted.sort_by(f64::total_cmp);
+                let at = |share: f64| {
+                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the list")]
+                    let place = ((sorted.len().saturating_sub(1)) as f64 * share) as usize;
+                    sorted.get(place).copied().unwrap_or(f64::NAN)
+                };
+                let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
+                Some(Numbers { min: at(0.0), mean, median: at(0.5), p95: at(0.95), max: at(1.0) })
+            };
+            lines.push(ColumnStats { column: name.to_owned(), distinct, numbers });
+        }
+        Ok(lines)
     }
 
     /// One line per `dataset` label: rows, videos, tracks, and means of box size, aspect, track length and padding.
@@ -142,6 +202,36 @@ impl Table {
         let values = column.f64().map_err(|e| self.failed(&e))?;
         Ok(values.iter().flatten().collect())
     }
+}
+
+/// Rows turned to JSON at a time.
+const PAGE: usize = 8192;
+
+/// What [`Table::columns`] says of a column.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ColumnStats {
+    /// Its name.
+    pub column: String,
+    /// Number of different values.
+    pub distinct: u64,
+    /// Of a column of numbers.
+    #[serde(flatten)]
+    pub numbers: Option<Numbers>,
+}
+
+/// Statistics of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Numbers {
+    /// Least.
+    pub min: f64,
+    /// Mean.
+    pub mean: f64,
+    /// Middle one, the lower of two.
+    pub median: f64,
+    /// The one at 95 %.
+    pub p95: f64,
+    /// Largest.
+    pub max: f64,
 }
 
 /// What `shards inspect` draws histograms of.

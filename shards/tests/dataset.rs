@@ -12,6 +12,7 @@ use shards::plan::{Plan, Tracks};
 use shards::reader::{Dataset, Index, ReadError, Shard};
 use shards::verify::verify;
 use shards::writer::row_crc;
+use std::path::Path;
 
 #[test]
 fn rows_come_back_and_bytes_repeat() {
@@ -98,6 +99,20 @@ fn absurd_claims_are_refused_before_memory_is_reserved() {
         let said = Shard::open(&path).unwrap_err().to_string();
         assert!(said.contains("claims to unpack"), "{said}");
     }
+    // Two claims, each within a block's allowance: together too much for one block, or for the file.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.0/zstd/shards/shard-00000.arrow");
+    let whole = std::fs::read(path).unwrap();
+    let frames: Vec<usize> = (8..whole.len() - 4).filter(|&i| whole[i..i + 4] == [0x28, 0xb5, 0x2f, 0xfd]).collect();
+    let (last, others) = frames.split_last().unwrap();
+    let mut said = String::new();
+    for at in others {
+        let mut bytes = whole.clone();
+        for at in [at, last] {
+            bytes[at - 8..*at].copy_from_slice(&(15i64 << 20).to_le_bytes());
+        }
+        said += &Shard::from_bytes(Path::new("made"), bytes.into()).map_or_else(|e| e.to_string(), |_| String::new());
+    }
+    assert!(said.contains("a buffer of") && said.contains("its blocks claim to unpack to 31"), "{said}");
 }
 
 #[test]

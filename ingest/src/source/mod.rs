@@ -13,7 +13,7 @@ pub mod sequences;
 pub mod spool;
 pub mod stills;
 pub mod vid;
-mod xml;
+pub(crate) mod xml;
 pub mod ytbb;
 
 pub use frame::{Bytes, Frame, Label, MAX_IMAGE_BYTES, Target, Track, Tracks, Video};

@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 32;
 
 /// What a file says.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Annotation {
+pub(crate) struct Annotation {
     /// Width and height of the picture, px, where both are given.
     pub size: Option<[f64; 2]>,
     /// Its objects in order.
@@ -19,7 +19,7 @@ pub(super) struct Annotation {
 
 /// One object as written, not judged.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Object {
+pub(crate) struct Object {
     /// Number of the object's track, empty when there is none.
     pub track: String,
     /// Class: a WordNet id.
@@ -43,7 +43,7 @@ impl Default for Object {
 ///
 /// # Errors
 /// A sentence about the first thing that is not XML or not an annotation.
-pub(super) fn parse(bytes: &[u8]) -> Result<Annotation, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Annotation, String> {
     let mut reader = Reader::from_reader(bytes);
     reader.config_mut().trim_text(true);
     let mut open: Vec<Vec<u8>> = Vec::new();

@@ -27,16 +27,7 @@ impl Dataset {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ReadError::NoManifest(path.to_owned())),
             other => other.map_err(io)?,
         };
-        let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|e| ReadError::Manifest { path: file.clone(), message: e.to_string() })?;
-        manifest.format.check(DATASET_FORMAT).map_err(|source| ReadError::Format { path: file.clone(), source })?;
-        for entry in &manifest.shards {
-            let plain = Path::new(&entry.file).components().count() == 1 && !entry.file.starts_with('.');
-            if !plain {
-                let message = format!("the shard name {:?} is not a file name", entry.file);
-                return Err(ReadError::Manifest { path: file, message });
-            }
-        }
+        let manifest = parse_manifest(&file, &text)?;
         let shards = manifest.shards.iter().map(|_| OnceLock::new()).collect();
         Ok(Self { path: path.to_owned(), manifest, shards })
     }
@@ -108,4 +99,22 @@ impl Dataset {
     pub fn row(&self, shard: u32, row: u32) -> Result<Row, ReadError> {
         self.shard(shard as usize)?.row(row as usize)
     }
+}
+
+/// Reads the text of a manifest and checks its version and the names in it; `file` is for messages.
+///
+/// # Errors
+/// When it is damaged, too new, or names a shard that is not a plain file name.
+pub fn parse_manifest(file: &Path, text: &[u8]) -> Result<Manifest, ReadError> {
+    let manifest: Manifest = serde_json::from_slice(text)
+        .map_err(|e| ReadError::Manifest { path: file.to_owned(), message: e.to_string() })?;
+    manifest.format.check(DATASET_FORMAT).map_err(|source| ReadError::Format { path: file.to_owned(), source })?;
+    for entry in &manifest.shards {
+        let plain = Path::new(&entry.file).components().count() == 1 && !entry.file.starts_with('.');
+        if !plain {
+            let message = format!("the shard name {:?} is not a file name", entry.file);
+            return Err(ReadError::Manifest { path: file.to_owned(), message });
+        }
+    }
+    Ok(manifest)
 }

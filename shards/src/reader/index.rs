@@ -22,8 +22,19 @@ impl Index {
     /// When it is missing, damaged, or not an index.
     pub fn read(dataset: &Path) -> Result<Self, ReadError> {
         let path = dataset.join(INDEX_FILE);
-        let file = IpcFile::open(&path)?;
-        check_fields(&path, &index_schema(), &file.schema)?;
+        Self::decode(&path, &IpcFile::open(&path)?)
+    }
+
+    /// As [`Index::read`], of bytes that are in memory already; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Index::read`].
+    pub fn from_bytes(path: &Path, bytes: bytes::Bytes) -> Result<Self, ReadError> {
+        Self::decode(path, &IpcFile::from_bytes(path, bytes)?)
+    }
+
+    fn decode(path: &Path, file: &IpcFile) -> Result<Self, ReadError> {
+        check_fields(path, &index_schema(), &file.schema)?;
         let batches = (0..file.headers.len()).map(|i| file.batch(i)).collect::<Result<_, _>>()?;
         Ok(Self { batches })
     }

@@ -35,10 +35,15 @@ pub(super) struct Header {
     pub compressed: bool,
 }
 
-/// A compressed buffer may claim to unpack to this many bytes ...
+/// The compressed buffers of a block may claim to unpack to this many bytes together ...
 const UNPACKED_SLACK: u64 = 16 << 20;
-/// ... and this many times its own size.
+/// ... and this many times the block's size.
 const UNPACKED_FACTOR: u64 = 256;
+
+/// What `bytes` in a file may become in memory.
+fn allowance(bytes: usize) -> u64 {
+    UNPACKED_SLACK + UNPACKED_FACTOR * bytes as u64
+}
 
 /// Runs a piece of Arrow's decoder; errors and panics become [`ReadError::Damaged`].
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ReadError> {
@@ -53,20 +58,29 @@ impl IpcFile {
     /// Maps a file and checks everything that can be checked without decoding its batches.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let io = |e: io::Error| ReadError::Io { path: path.to_owned(), message: e.to_string() };
-        let damaged = |message: &str| ReadError::Damaged { path: path.to_owned(), message: message.to_owned() };
         let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() < 32 {
-            return Err(damaged("it is too short for an Arrow file"));
+        if file.metadata().map_err(io)?.len() == 0 {
+            // Nothing can be mapped.
+            return Self::from_bytes(path, bytes::Bytes::new());
         }
         // SAFETY: datasets are written once under a temporary name and never changed afterwards; a file that another
         // program cuts short while it is mapped would end this process, as with every memory-mapped reader.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-        let map = Buffer::from(bytes::Bytes::from_owner(map));
+        Self::from_bytes(path, bytes::Bytes::from_owner(map))
+    }
+
+    /// As [`IpcFile::open`], of bytes that are here already; `path` is for messages.
+    pub fn from_bytes(path: &Path, bytes: bytes::Bytes) -> Result<Self, ReadError> {
+        let damaged = |message: &str| ReadError::Damaged { path: path.to_owned(), message: message.to_owned() };
+        if bytes.len() < 32 {
+            return Err(damaged("it is too short for an Arrow file"));
+        }
+        let map = Buffer::from(bytes);
         let bytes = map.as_slice();
-        let trailer_at = bytes.len() - 10;
         if !bytes.starts_with(b"ARROW1") || !bytes.ends_with(b"ARROW1") {
             return Err(damaged("it does not begin and end like an Arrow file: it was cut off or is something else"));
         }
+        let trailer_at = bytes.len() - 10;
         let trailer: [u8; 10] =
             bytes.get(trailer_at..).and_then(|t| t.try_into().ok()).ok_or_else(|| damaged("no trailer"))?;
         let length = guarded(path, || read_footer_length(trailer))?;
@@ -76,16 +90,26 @@ impl IpcFile {
         let schema = footer.schema().ok_or_else(|| damaged("its footer has no schema"))?;
         let schema = Arc::new(guarded(path, || arrow::ipc::convert::try_fb_to_schema(schema))?);
         let mut decoder = FileDecoder::new(Arc::clone(&schema), footer.version());
+        // Dictionaries stay in memory together, so they share one allowance.
+        let mut unpacked = 0;
         for block in footer.dictionaries().iter().flatten() {
             let data = slice(path, &map, block, footer_at)?;
-            check_block(path, block, &data, Kind::Dictionary)?;
+            check_block(path, block, &data, Kind::Dictionary, &mut unpacked)?;
             guarded(path, || decoder.read_dictionary(block, &data))?;
         }
         let blocks: Vec<Block> = footer.recordBatches().iter().flatten().copied().collect();
-        let headers = blocks
-            .iter()
-            .map(|block| check_block(path, block, &slice(path, &map, block, footer_at)?, Kind::Batch))
-            .collect::<Result<_, _>>()?;
+        // Blocks may overlap: together they may not claim more than one block as large as the file.
+        let mut headers = Vec::with_capacity(blocks.len());
+        let mut unpacked = 0u64;
+        for block in &blocks {
+            let mut claimed = 0;
+            let data = slice(path, &map, block, footer_at)?;
+            headers.push(check_block(path, block, &data, Kind::Batch, &mut claimed)?);
+            unpacked = unpacked.saturating_add(claimed);
+            if unpacked > allowance(map.len()) {
+                return Err(damaged(&format!("its blocks claim to unpack to {unpacked} bytes and more")));
+            }
+        }
         Ok(Self { path: path.to_owned(), schema, headers, map, decoder, blocks })
     }
 
@@ -124,9 +148,10 @@ enum Kind {
     Batch,
 }
 
-/// Checks a block's message before Arrow follows it: its kind, that every buffer lies in its body, and that no buffer
-/// claims to unpack to an absurd size (Arrow would reserve that much memory before it finds out).
-fn check_block(path: &Path, block: &Block, data: &Buffer, kind: Kind) -> Result<Header, ReadError> {
+/// Checks a block's message before Arrow follows it: its kind, that every buffer lies in its body, and that its buffers
+/// do not claim to unpack to an absurd size (Arrow would reserve that much memory before it finds out). What they claim
+/// is added to `unpacked`.
+fn check_block(path: &Path, block: &Block, data: &Buffer, kind: Kind, unpacked: &mut u64) -> Result<Header, ReadError> {
     let damaged = |message: &str| ReadError::Damaged { path: path.to_owned(), message: message.to_owned() };
     let meta = usize::try_from(block.metaDataLength()).unwrap_or_default();
     let (head, body) = data.as_slice().split_at_checked(meta).ok_or_else(|| damaged("a block is too short"))?;
@@ -139,7 +164,6 @@ fn check_block(path: &Path, block: &Block, data: &Buffer, kind: Kind) -> Result<
     }
     .ok_or_else(|| damaged("a block is not what the footer says it is"))?;
     let compressed = batch.compression().is_some();
-    let mut unpacked = 0u64;
     for buffer in batch.buffers().iter().flatten() {
         let range = || {
             let start = usize::try_from(buffer.offset()).ok()?;
@@ -151,13 +175,13 @@ fn check_block(path: &Path, block: &Block, data: &Buffer, kind: Kind) -> Result<
             Ok(size) if compressed => size,
             _ => bytes.len() as u64,
         };
-        if size > UNPACKED_SLACK + UNPACKED_FACTOR * bytes.len() as u64 {
+        *unpacked = unpacked.saturating_add(size);
+        if *unpacked > allowance(body.len()) {
             return Err(damaged(&format!("a buffer of {} bytes claims to unpack to {size}", bytes.len())));
         }
-        unpacked = unpacked.saturating_add(size);
     }
     // A row of any of our files has at least one byte.
-    let rows = usize::try_from(batch.length()).ok().filter(|&rows| rows as u64 <= unpacked);
+    let rows = usize::try_from(batch.length()).ok().filter(|&rows| rows as u64 <= *unpacked);
     let rows = rows.ok_or_else(|| damaged(&format!("a block claims {} rows", batch.length())))?;
     Ok(Header { rows, compressed })
 }

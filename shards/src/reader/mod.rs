@@ -11,7 +11,7 @@ mod ipc;
 mod row;
 mod shard;
 
-pub use dataset::Dataset;
+pub use dataset::{Dataset, parse_manifest};
 pub use index::{Index, IndexRow};
 pub use row::Row;
 pub use shard::{Batch, Shard};

@@ -95,7 +95,18 @@ impl Shard {
     /// # Errors
     /// When the file cannot be read, is damaged, is not a shard, or was written by a newer release.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let file = IpcFile::open(path)?;
+        Self::checked(path, IpcFile::open(path)?)
+    }
+
+    /// As [`Shard::open`], of bytes that are in memory already; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Shard::open`].
+    pub fn from_bytes(path: &Path, bytes: bytes::Bytes) -> Result<Self, ReadError> {
+        Self::checked(path, IpcFile::from_bytes(path, bytes)?)
+    }
+
+    fn checked(path: &Path, file: IpcFile) -> Result<Self, ReadError> {
         let damaged = |message: String| ReadError::Damaged { path: path.to_owned(), message };
         let meta =
             file.schema.metadata().get(META_KEY).ok_or_else(|| damaged("it has no shard metadata".to_owned()))?;

@@ -121,6 +121,7 @@ pub fn edited(
         totals: Totals { videos, tracks: videos, rows, bytes: entries.iter().map(|e| e.bytes).sum(), rejects: 0 },
         shards: entries,
         index_blake3,
+        derived: None,
     };
     manifest.dataset_hash = dataset_hash(&manifest);
     write_atomic(&dir.join(MANIFEST_FILE), &serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();

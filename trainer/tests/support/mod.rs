@@ -117,6 +117,7 @@ pub fn dataset(dir: &Path, search_px: u32, damage: Option<Damage>) -> Manifest {
         totals: Totals { videos, tracks: videos, rows, bytes: shards[0].bytes, rejects: 0 },
         shards,
         index_blake3,
+        derived: None,
     };
     manifest.dataset_hash = dataset_hash(&manifest);
     write_atomic(&dir.join(MANIFEST_FILE), &serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();

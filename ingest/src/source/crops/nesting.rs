@@ -7,6 +7,8 @@
 
 /// Depth allowed: list, tuple, dictionary, list, text and some room.
 const MAX_DEPTH: u32 = 16;
+/// Marks open at a time; the unpickler sets a table of four kilobytes aside for each.
+const MAX_MARKS: usize = 64;
 /// Values waiting on the stack: a list of a million items is pickled in batches of a thousand.
 const MAX_STACK: usize = 1 << 24;
 
@@ -39,6 +41,7 @@ impl Machine<'_> {
             // Protocol, frame.
             0x80 => self.skip(1)?,
             0x95 => self.skip(8)?,
+            b'(' if self.marks.len() >= MAX_MARKS => return Err(format!("its marks nest more than {MAX_MARKS} deep")),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
             b'1' => drop(self.since_mark()?),

@@ -1,0 +1,10 @@
+//! `archive`: see `ingest::fuzzing`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(
+    init: {
+        // The reader turns panics of Arrow's decoder into errors; only those that come out of it are findings.
+        drop(std::panic::take_hook());
+    },
+    |data: &[u8]| ingest::fuzzing::archive(data)
+);

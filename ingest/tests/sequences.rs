@@ -103,6 +103,7 @@ fn otb_and_got10k_are_read_too() {
     fs::write(otb.join("Jogging/groundtruth_rect.2.txt"), &one_based).unwrap();
     fs::write(got.join("GOT-10k_Train_000001/groundtruth.txt"), "60,50,30,20\n".repeat(3)).unwrap();
     fs::write(got.join("GOT-10k_Train_000001/absence.label"), "0\n1\n0\n").unwrap();
+    fs::write(got.join("GOT-10k_Train_000001/meta_info.ini"), "[METAINFO]\nobject_class: zebra\n").unwrap();
     fs::write(got.join("GOT-10k_Train_000001/cover.label"), "8\n0\n5\n").unwrap();
     let mut sources = sequences(&otb);
     sources.push(SourceSpec { kind: SourceKind::Sequences, label: Some("got10k".into()), path: got });
@@ -112,11 +113,33 @@ fn otb_and_got10k_are_read_too() {
     let manifest: Manifest = serde_json::from_slice(&fs::read(out.join("dataset.json")).unwrap()).unwrap();
     let labels: Vec<_> = manifest.sources.iter().map(|s| (s.dataset.as_str(), s.rows)).collect();
     assert_eq!(labels, [("OTB", 6), ("got10k", 2)]);
+    let classes: Vec<_> = support::layouts::rows(&out).into_iter().map(|row| (row.dataset, row.class)).collect();
+    assert_eq!(classes[0], ("got10k".to_owned(), "zebra".to_owned()));
+    assert_eq!(classes[7], ("OTB".to_owned(), String::new()));
     // The order in which sources are named is of no importance.
     sources.reverse();
     let again = dir.path().join("again");
     build(&sources, &BuildConfig::default(), &again, &options(1)).unwrap();
     assert!(dataset_bytes(&again) == dataset_bytes(&out));
+}
+
+#[test]
+fn lasot_is_read_from_its_folders_of_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("LaSOT");
+    let sequence = source.join("zebra/zebra-9");
+    fs::create_dir_all(sequence.join("img")).unwrap();
+    for f in 1..=4 {
+        fs::write(sequence.join(format!("img/{f:08}.jpg")), picture(200, 150, f, [60, 50, 30, 20])).unwrap();
+    }
+    fs::write(sequence.join("groundtruth.txt"), "61,51,30,20\n".repeat(4)).unwrap();
+    fs::write(sequence.join("full_occlusion.txt"), "0,1,0,0").unwrap();
+    fs::write(sequence.join("out_of_view.txt"), "0,0,1,0").unwrap();
+    let out = dir.path().join("out");
+    let report = build(&sequences(&source), &BuildConfig::default(), &out, &options(2)).unwrap();
+    assert_eq!((report.rows, report.dropped.absent, report.rejects), (2, 2, 0));
+    let found: Vec<_> = support::layouts::rows(&out).into_iter().map(|r| (r.video, r.class, r.frame)).collect();
+    assert_eq!(found, [("zebra-9".into(), "zebra".to_owned(), 0), ("zebra-9".into(), "zebra".to_owned(), 3)]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Annotated sequences in the layouts of VOT, OTB and GOT-10k, read by the crate `vot`.
+//! Annotated sequences in the layouts of VOT, OTB, GOT-10k and LaSOT, read by the crate `vot`.
 //!
 //! One folder is one video; an OTB folder with several ground-truth files is one video with several tracks.
 
@@ -110,11 +110,15 @@ impl SequenceSet {
                 dropped.count(Unwanted::Absent);
                 continue;
             };
+            let set = |tag: &str| sequence.tags.get(tag).and_then(|t| t.get(index)).copied().unwrap_or(false);
+            if set("full_occlusion") {
+                dropped.count(Unwanted::Absent);
+                continue;
+            }
             let (w, h) = (rect.width, rect.height);
             let target = [rect.x + w / 2.0, rect.y + h / 2.0, w, h];
-            let set = |tag: &str| sequence.tags.get(tag).and_then(|t| t.get(index)).copied().unwrap_or(false);
             let cover = sequence.values.get("cover").and_then(|c| c.get(index)).copied().unwrap_or(COVER_FULL);
-            let occluded = set("occlusion") || set("full_occlusion") || cover < COVER_FULL;
+            let occluded = set("occlusion") || cover < COVER_FULL;
             let marks = if occluded { FLAG_OCCLUDED } else { 0 };
             if let Some(why) = flags(marks, &self.config).or_else(|| shape(w, h, size, &self.config)) {
                 dropped.count(why);

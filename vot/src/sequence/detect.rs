@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Layout;
 use super::files::{entries, inside, optional_text};
+use super::{Layout, lasot};
 use crate::error::Error;
 
 /// The layout of a sequence folder, or of the sequences in a data set folder.
@@ -11,11 +11,18 @@ pub fn detect_layout(path: &Path) -> Result<Layout, Error> {
     if let Some(layout) = sequence_layout(path)? {
         return Ok(layout);
     }
-    for folder in listed(path)?.map_or_else(|| sub_folders(path), Ok)? {
-        if folder.is_dir()
-            && let Some(layout) = sequence_layout(&folder)?
-        {
+    let folders = listed(path)?.map_or_else(|| sub_folders(path), Ok)?;
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        if let Some(layout) = sequence_layout(folder)? {
             return Ok(layout);
+        }
+    }
+    // LaSOT has a folder of sequences per class.
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        for inner in sub_folders(folder)? {
+            if sequence_layout(&inner)? == Some(Layout::Lasot) {
+                return Ok(Layout::Lasot);
+            }
         }
     }
     Err(Error::UnknownLayout { path: path.to_owned() })
@@ -44,6 +51,12 @@ pub fn list_sequences(path: &Path, layout: Layout) -> Result<Vec<PathBuf>, Error
                 let found = sequence_layout(&folder)?;
                 if found == Some(layout) || (layout == Layout::Got10k && found == Some(Layout::Vot)) {
                     folders.push(folder);
+                } else if layout == Layout::Lasot && found.is_none() {
+                    for inner in sub_folders(&folder)? {
+                        if sequence_layout(&inner)? == Some(layout) {
+                            folders.push(inner);
+                        }
+                    }
                 }
             }
             folders
@@ -62,6 +75,8 @@ fn sequence_layout(path: &Path) -> Result<Option<Layout>, Error> {
     let like = |start: &str| names.iter().any(|name| name.starts_with(start) && name.ends_with(".txt"));
     Ok(if like("groundtruth_rect") {
         Some(Layout::Otb)
+    } else if has(lasot::MARK) && has("groundtruth.txt") {
+        Some(Layout::Lasot)
     } else if ["absence.label", "cover.label", "meta_info.ini"].into_iter().any(has) {
         Some(Layout::Got10k)
     } else if has("sequence") || has("groundtruth.txt") || like("groundtruth_") {

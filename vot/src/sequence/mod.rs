@@ -1,17 +1,19 @@
-//! Sequences on disk: frames, ground truth, tags, in the layouts of VOT, OTB and GOT-10k.
+//! Sequences on disk: frames, ground truth, tags, in the layouts of VOT, OTB, GOT-10k and LaSOT.
 //!
 //! | layout | frames | ground truth | beside it |
 //! |---|---|---|---|
 //! | VOT | `color/%08d.jpg` (or where `sequence` says), or directly in the folder | `groundtruth.txt` | `sequence` (key=value), `*.tag`, `*.label`, `*.value` |
 //! | OTB | `img/%04d.jpg` | `groundtruth_rect.txt`, 1-based, comma, tab or space | |
 //! | GOT-10k | `%08d.jpg` in the folder | `groundtruth.txt` | `absence.label`, `cover.label`, `meta_info.ini` |
+//! | LaSOT | `img/%08d.jpg` | `groundtruth.txt`, 1-based | `full_occlusion.txt`, `out_of_view.txt` |
 //!
-//! A data set is a folder of such folders, with `list.txt` naming them or without. Images are listed,
+//! A data set is a folder of such folders, with `list.txt` naming them or without (LaSOT: a folder of folders of them). Images are listed,
 //! never opened.
 
 mod detect;
 mod files;
 mod got10k;
+mod lasot;
 mod otb;
 mod vot;
 
@@ -37,11 +39,13 @@ pub enum Layout {
     Otb,
     /// GOT-10k.
     Got10k,
+    /// LaSOT.
+    Lasot,
 }
 
 impl Layout {
     /// Every layout.
-    pub const ALL: [Layout; 3] = [Layout::Vot, Layout::Otb, Layout::Got10k];
+    pub const ALL: [Layout; 4] = [Layout::Vot, Layout::Otb, Layout::Got10k, Layout::Lasot];
 }
 
 impl fmt::Display for Layout {
@@ -50,13 +54,14 @@ impl fmt::Display for Layout {
             Layout::Vot => "vot",
             Layout::Otb => "otb",
             Layout::Got10k => "got10k",
+            Layout::Lasot => "lasot",
         })
     }
 }
 
 /// A layout name that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown layout `{found}`: use one of vot, otb, got10k")]
+#[error("unknown layout `{found}`: use one of vot, otb, got10k, lasot")]
 pub struct UnknownLayoutName {
     /// What was given.
     pub found: String,
@@ -168,6 +173,7 @@ fn read_folder(path: &Path, layout: Layout) -> Result<Vec<Sequence>, Error> {
         Layout::Vot => vot::read(path).map(|sequence| vec![sequence]),
         Layout::Otb => otb::read(path),
         Layout::Got10k => got10k::read(path).map(|sequence| vec![sequence]),
+        Layout::Lasot => lasot::read(path).map(|sequence| vec![sequence]),
     }
 }
 

@@ -56,7 +56,8 @@ fn part<'a>(name: &str, images: &'a [PathBuf], length: usize) -> &'a [PathBuf] {
     images.get(first - 1..first - 1 + length).unwrap_or(images)
 }
 
-fn boxes(path: &Path, content: &str) -> Result<Vec<Region>, Error> {
+/// One box per line, 1-based.
+pub(super) fn boxes(path: &Path, content: &str) -> Result<Vec<Region>, Error> {
     const EXPECTED: &str = "x, y, width, height separated by commas, tabs or spaces";
     let mut regions = Vec::new();
     for (index, line) in content.trim_end().lines().enumerate() {

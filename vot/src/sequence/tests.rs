@@ -159,13 +159,45 @@ fn otb_sequences_known_to_begin_late() {
 }
 
 #[test]
+fn lasot_marks() {
+    let data = folder(&[
+        ("airplane/airplane-1/groundtruth.txt", "11,21,30,40\n12,22,30,40\n0,0,0,0\n"),
+        ("airplane/airplane-1/full_occlusion.txt", "0,1,0"),
+        ("airplane/airplane-1/out_of_view.txt", "0,0,1\n"),
+        ("airplane/airplane-1/nlp.txt", "white airplane"),
+        ("airplane/airplane-1/img/00000001.jpg", ""),
+        ("airplane/airplane-1/img/00000002.jpg", ""),
+        ("airplane/airplane-1/img/00000003.jpg", ""),
+        ("zebra/zebra-9/groundtruth.txt", "1,1,3,4\n"),
+        ("zebra/zebra-9/out_of_view.txt", "0"),
+        ("zebra/zebra-9/img/00000001.jpg", ""),
+    ]);
+    let sequences = read_dataset(data.path(), None).unwrap();
+    let names: Vec<_> = sequences.iter().map(|s| (s.name.as_str(), s.class.as_str(), s.layout)).collect();
+    assert_eq!(names, [("airplane-1", "airplane", Layout::Lasot), ("zebra-9", "zebra", Layout::Lasot)]);
+    let first = &sequences[0];
+    let boxes =
+        [Region::rect(10.0, 20.0, 30.0, 40.0), Region::rect(11.0, 21.0, 30.0, 40.0), Region::Special(INVISIBLE)];
+    assert_eq!(first.groundtruth, boxes);
+    assert_eq!((first.tags["full_occlusion"].as_slice(), first.frames.len()), (&[false, true, false][..], 3));
+    // A class' folder and a sequence are data sets too.
+    assert_eq!(read_dataset(&data.path().join("airplane"), None).unwrap(), [first.clone()]);
+    assert_eq!(read_dataset(&data.path().join("airplane/airplane-1"), None).unwrap(), [first.clone()]);
+    for (marks, needle) in [("0,1", "has 2"), ("0,1,x", "`x`")] {
+        fs::write(data.path().join("airplane/airplane-1/full_occlusion.txt"), marks).unwrap();
+        let text = message(read_dataset(data.path(), None));
+        assert!(text.contains("full_occlusion.txt") && text.contains(needle), "{text}");
+    }
+}
+
+#[test]
 fn got10k_labels() {
     let data = folder(&[
         ("list.txt", "S_1\nS_2\n"),
         ("S_1/groundtruth.txt", "1.0,2.0,3.0,4.0\n0,0,0,0\n"),
         ("S_1/absence.label", "0\n1\n"),
         ("S_1/cover.label", "8\n0\n"),
-        ("S_1/meta_info.ini", "[METAINFO]\nanno_fps: 10Hz\nresolution: (1920, 1080)\n"),
+        ("S_1/meta_info.ini", "[METAINFO]\nanno_fps: 10Hz\nobject_class: zebra\nresolution: (1920, 1080)\n"),
         ("S_1/00000001.jpg", ""),
         ("S_1/00000002.jpg", ""),
         ("S_2/groundtruth.txt", "1,2,3,4\n"),
@@ -178,6 +210,7 @@ fn got10k_labels() {
     assert_eq!(first.layout, Layout::Got10k);
     assert_eq!(first.groundtruth, [Region::rect(1.0, 2.0, 3.0, 4.0), Region::Special(INVISIBLE)]);
     assert_eq!((first.size(), first.fps), (Some((1920, 1080)), Some(10.0)));
+    assert_eq!((first.class.as_str(), test.class.as_str()), ("zebra", ""));
     assert_eq!(first.values["cover"], [8.0, 0.0]);
     assert_eq!(first.tags["absence"], [false, true]);
     assert!(test.len() == 3 && test.warnings.len() == 1);
@@ -214,5 +247,5 @@ fn layout_names() {
     for layout in Layout::ALL {
         assert_eq!(layout.to_string().parse::<Layout>().unwrap(), layout);
     }
-    assert!("lasot".parse::<Layout>().unwrap_err().to_string().contains("got10k"));
+    assert!("nfs".parse::<Layout>().unwrap_err().to_string().contains("got10k"));
 }

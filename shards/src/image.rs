@@ -11,6 +11,28 @@ pub struct Rgb {
     pub data: Vec<u8>,
 }
 
+/// A rectangle of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// First column.
+    pub x: usize,
+    /// First row.
+    pub y: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl Part {
+    /// Does it have an area, and lie in a picture of this size?
+    #[must_use]
+    pub fn is_inside(&self, width: usize, height: usize) -> bool {
+        let fits = |start: usize, len: usize, n: usize| len > 0 && start.checked_add(len).is_some_and(|end| end <= n);
+        fits(self.x, self.width, width) && fits(self.y, self.height, height)
+    }
+}
+
 /// Why a picture could not be read or made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ImageError {

@@ -1,9 +1,11 @@
 //! JPEG in and out, in pure Rust: zune-jpeg decodes, jpeg-encoder encodes. PNG is read too (frames of some data sets).
+//! The kind of JPEG that datasets hold takes a faster way of our own to the same pixels ([`Decoder`]).
 //!
 //! Headers are checked against [`Limits`] before any pixel is allocated. A truncated JPEG is an error, never a picture
 //! with a gray lower half.
 
-use crate::image::{ImageError, Rgb};
+use crate::baseline::{self, Baseline};
+use crate::image::{ImageError, Part, Rgb};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
@@ -76,11 +78,68 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
     Err(unknown(bytes))
 }
 
+/// Decodes pictures one after another, and of each only the rectangle that is asked for. Tables and buffers are kept
+/// from picture to picture, so that a worker should own one decoder.
+///
+/// Damage below the rectangle's last row is not noticed.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    baseline: Baseline,
+}
+
+impl Decoder {
+    /// Decodes a part of a JPEG or PNG: `choose` answers which, given the picture's width and height. `out` becomes
+    /// `3 * width * height` bytes long, rows of RGB.
+    ///
+    /// # Errors
+    /// As [`decode_image`], when the part does not lie in the picture, and what `choose` answers.
+    pub fn part<E: From<ImageError>>(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        choose: impl FnOnce(usize, usize) -> Result<Part, E>,
+        out: &mut Vec<u8>,
+    ) -> Result<Part, E> {
+        let inside = |part: Part, width: usize, height: usize| {
+            let bytes = width.saturating_mul(height).saturating_mul(3);
+            let error = ImageError::Shape { width: part.width, height: part.height, bytes };
+            if part.is_inside(width, height) { Ok(part) } else { Err(error) }
+        };
+        let known = match baseline::open(bytes) {
+            Ok(opened) => {
+                let (width, height) = opened.size();
+                limits.check(width, height)?;
+                let part = inside(choose(width, height)?, width, height)?;
+                if self.baseline.decode(&opened, part, out).is_ok() {
+                    return Ok(part);
+                }
+                Ok(part)
+            }
+            Err(baseline::Foreign) => Err(choose),
+        };
+        let whole = if bytes.starts_with(PNG_MAGIC) { decode_png(bytes, limits) } else { decode_with_zune(bytes, limits) }?;
+        let part = match known {
+            Ok(part) => part,
+            Err(choose) => inside(choose(whole.width, whole.height)?, whole.width, whole.height)?,
+        };
+        *out = whole.part(part.x, part.y, part.width, part.height)?.data;
+        Ok(part)
+    }
+}
+
 /// Decodes a JPEG (colour, gray or CMYK) to RGB.
 ///
 /// # Errors
 /// When the bytes are not a JPEG, are damaged or truncated, or the picture is above the limits.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    if !is_jpeg(bytes) {
+        return Err(unknown(bytes));
+    }
+    decode_image(bytes, limits)
+}
+
+/// Decodes any JPEG with the general decoder.
+pub(crate) fn decode_with_zune(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     if !is_jpeg(bytes) {
         return Err(unknown(bytes));
     }
@@ -95,19 +154,23 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     Rgb::new(width, height, data)
 }
 
-/// Decodes a JPEG or a PNG, by its first bytes.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
-    if !bytes.starts_with(PNG_MAGIC) {
-        return decode(bytes, limits);
-    }
+fn decode_png(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     let (width, height) = dimensions(bytes)?;
     limits.check(width, height)?;
     let picture = image::load_from_memory_with_format(bytes, image::ImageFormat::Png)
         .map_err(|e| ImageError::Damaged(e.to_string()))?;
     Rgb::new(width, height, picture.into_rgb8().into_raw())
+}
+
+/// Decodes a JPEG or a PNG, by its first bytes.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    let mut data = Vec::new();
+    let all = |width, height| Ok::<_, ImageError>(Part { x: 0, y: 0, width, height });
+    let part = Decoder::default().part(bytes, limits, all, &mut data)?;
+    Rgb::new(part.width, part.height, data)
 }
 
 /// Encodes as baseline JPEG, 4:2:0. Equal pixels give equal bytes.

@@ -11,6 +11,7 @@
 //!
 //! The columns are described in [`schemas::shard`], the promises in `docs/format.md`.
 
+mod baseline;
 pub mod cli;
 pub mod crop;
 pub mod image;

@@ -337,9 +337,14 @@ fn benched(args: BenchArgs) -> Result<u8, Failure> {
     let figures = bench::bench(args.subject, &data, &cfg, &args.device, Duration::from_secs_f64(args.seconds))?;
     print(args.json, &figures, |f: &Figures| {
         let per_thread = f.pairs_per_s_per_thread.map_or(String::new(), |v| format!(", {v:.1} per thread"));
+        let stages = f.stage_shares.iter().flatten().map(|(name, share)| format!(" {name} {:.1} %", 100.0 * share));
+        let stages = f.decode_ceiling_pairs_per_cpu_s.map_or(String::new(), |ceiling| {
+            let stages: Vec<String> = stages.collect();
+            format!("\nof it{}\ndecoding alone would give {ceiling:.1} pairs per second of processor time", stages.join(","))
+        });
         format!(
             "{:.1} pairs/s{per_thread} ({:.1} per second of processor time), {:.1} ms per step of {} pairs ({:.1} ms waiting \
-             for data), {} steps in {:.1} s",
+             for data), {} steps in {:.1} s{stages}",
             f.pairs_per_s, f.pairs_per_cpu_s, f.step_ms, f.batch, f.data_wait_ms, f.steps, f.seconds
         )
     })?;

@@ -117,7 +117,8 @@ impl Decoder {
             }
             Err(baseline::Foreign) => Err(choose),
         };
-        let whole = if bytes.starts_with(PNG_MAGIC) { decode_png(bytes, limits) } else { decode_with_zune(bytes, limits) }?;
+        let whole =
+            if bytes.starts_with(PNG_MAGIC) { decode_png(bytes, limits) } else { decode_with_zune(bytes, limits) }?;
         let part = match known {
             Ok(part) => part,
             Err(choose) => inside(choose(whole.width, whole.height)?, whole.width, whole.height)?,

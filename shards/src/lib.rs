@@ -22,4 +22,5 @@ pub mod query;
 pub mod reader;
 pub mod sheet;
 pub mod verify;
+mod windows;
 pub mod writer;

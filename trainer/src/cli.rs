@@ -340,7 +340,10 @@ fn benched(args: BenchArgs) -> Result<u8, Failure> {
         let stages = f.stage_shares.iter().flatten().map(|(name, share)| format!(" {name} {:.1} %", 100.0 * share));
         let stages = f.decode_ceiling_pairs_per_cpu_s.map_or(String::new(), |ceiling| {
             let stages: Vec<String> = stages.collect();
-            format!("\nof it{}\ndecoding alone would give {ceiling:.1} pairs per second of processor time", stages.join(","))
+            format!(
+                "\nof it{}\ndecoding alone would give {ceiling:.1} pairs per second of processor time",
+                stages.join(",")
+            )
         });
         format!(
             "{:.1} pairs/s{per_thread} ({:.1} per second of processor time), {:.1} ms per step of {} pairs ({:.1} ms waiting \

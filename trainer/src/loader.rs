@@ -160,12 +160,14 @@ impl Recipe {
             fit::check(&dataset, dataset.shard(0)?.meta(), cfg)?;
         }
         let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
-        let steps_per_epoch =
-            if cfg.run.steps_per_epoch == 0 { plan.steps_per_epoch() } else { cfg.run.steps_per_epoch };
+        let steps_per_epoch = match cfg.run.steps_per_epoch {
+            0 => plan.full_steps()?,
+            given => given,
+        };
         Ok(Self {
             anchors: Anchors::new(&cfg.model.anchors, cfg.model.response(cfg.model.train_search_px)),
             sides: Sides { template: cfg.model.exemplar_px as usize, search: cfg.model.train_search_px as usize },
-            steps_per_epoch: steps_per_epoch.max(1),
+            steps_per_epoch,
             dataset,
             plan,
             cfg: cfg.clone(),

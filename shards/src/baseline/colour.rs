@@ -52,12 +52,14 @@ impl Rows {
                 let (near, far) = (plane.row(near), plane.row(far));
                 let blend = |near: u8, far: u8| (3 * i16::from(near) + i16::from(far) + 2) >> 2;
                 let span = first..=last;
-                let (inner_near, inner_far) = (near.get(span.clone()).unwrap_or_default(), far.get(span).unwrap_or_default());
+                let (inner_near, inner_far) =
+                    (near.get(span.clone()).unwrap_or_default(), far.get(span).unwrap_or_default());
                 let [before, inner @ .., behind] = blended.as_mut_slice() else { return };
                 for ((slot, near), far) in inner.iter_mut().zip(inner_near).zip(inner_far) {
                     *slot = blend(*near, *far);
                 }
-                let at = |x: usize| blend(near.get(x).copied().unwrap_or_default(), far.get(x).copied().unwrap_or_default());
+                let at =
+                    |x: usize| blend(near.get(x).copied().unwrap_or_default(), far.get(x).copied().unwrap_or_default());
                 *before = at(first.saturating_sub(1));
                 *behind = at((last + 1).min(last_x));
                 let (left, rest) = (blended.as_slice(), wide.as_chunks_mut::<2>().0);

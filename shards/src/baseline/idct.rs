@@ -75,7 +75,13 @@ pub(super) fn idct(block: &[i32; 64], out: &mut [u8], stride: usize) {
     let mut columns = transpose(&rows);
     pass(&mut columns, 512 + 65_536 + (128 << 17), 17);
     let rows = transpose(&columns);
-    put(&rows.map(|row| row.map(|v| v.clamp(0, 255) as u8)), out, stride);
+    let mut samples = [[0; 8]; 8];
+    for (line, row) in samples.iter_mut().zip(&rows) {
+        for (sample, value) in line.iter_mut().zip(row) {
+            *sample = (*value).clamp(0, 255) as u8;
+        }
+    }
+    put(&samples, out, stride);
 }
 
 #[inline(always)]

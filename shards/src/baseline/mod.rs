@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn one_decoder_serves_pictures_with_other_tables_and_sizes() {
         let mut decoder = Baseline::default();
-        for (n, (size, quality)) in [((40, 30), 95), ((120, 99), 50), ((17, 70), 80), ((40, 30), 95)].iter().enumerate() {
+        for (n, (size, quality)) in [((40, 30), 95), ((120, 99), 50), ((17, 70), 80), ((40, 30), 95)].iter().enumerate()
+        {
             let bytes = encode(&picture(size.0, size.1, n as u64), *quality).unwrap();
             let whole = decode_with_zune(&bytes, &Limits::default()).unwrap();
             let mut out = Vec::new();
@@ -253,9 +254,8 @@ mod tests {
     fn other_kinds_and_damage_are_left_to_others() {
         let bytes = encode(&picture(64, 64, 1), 90).unwrap();
         let part = Part { x: 0, y: 0, width: 64, height: 64 };
-        let decode = |bytes: &[u8]| -> Result<(), Foreign> {
-            Baseline::default().decode(&open(bytes)?, part, &mut Vec::new())
-        };
+        let decode =
+            |bytes: &[u8]| -> Result<(), Foreign> { Baseline::default().decode(&open(bytes)?, part, &mut Vec::new()) };
         assert_eq!(decode(&bytes), Ok(()));
         for cut in 0..bytes.len() {
             assert_eq!(decode(&bytes[..cut]), Err(Foreign), "{cut}");

@@ -1,12 +1,14 @@
 //! JPEG in and out, in pure Rust: zune-jpeg decodes, jpeg-encoder encodes. PNG is read too (frames of some data sets).
-//! The kind of JPEG that datasets hold takes a faster way of our own to the same pixels ([`Decoder`]).
+//! The kind of JPEG that datasets hold takes a faster way of our own to the same pixels ([`Decoder`]). With the feature
+//! `turbo`, libjpeg-turbo decodes whole pictures and encodes; [`decoder`] says which of the two this program has.
 //!
 //! Headers are checked against [`Limits`] before any pixel is allocated. A truncated JPEG is an error, never a picture
 //! with a gray lower half.
 
 use crate::baseline::{self, Baseline};
 use crate::image::{ImageError, Part, Rgb};
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+#[cfg(any(test, not(feature = "turbo")))]
+use jpeg_encoder::{ColorType, Encoder};
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -26,7 +28,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn check(self, width: usize, height: usize) -> Result<(), ImageError> {
+    pub(crate) fn check(self, width: usize, height: usize) -> Result<(), ImageError> {
         match width.checked_mul(height) {
             Some(pixels) if pixels <= self.max_pixels && pixels > 0 => Ok(()),
             _ => Err(ImageError::TooLarge { width, height, limit: self.max_pixels }),
@@ -139,13 +141,17 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     decode_image(bytes, limits)
 }
 
+fn cut_off() -> ImageError {
+    ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned())
+}
+
 /// Decodes any JPEG with the general decoder.
 pub(crate) fn decode_with_zune(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     if !is_jpeg(bytes) {
         return Err(unknown(bytes));
     }
     if !is_complete(bytes) {
-        return Err(ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned()));
+        return Err(cut_off());
     }
     let mut decoder = jpeg_decoder(bytes);
     decoder.decode_headers().map_err(|e| ImageError::Damaged(e.to_string()))?;
@@ -163,14 +169,63 @@ fn decode_png(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     Rgb::new(width, height, picture.into_rgb8().into_raw())
 }
 
+/// A decoder that has served a picture above this size does not keep its buffers.
+const KEPT_PIXELS: usize = 4096 * 2160;
+
+thread_local! {
+    /// What [`decode_shrunk`] uses, so that pictures in a row share tables and buffers.
+    static DECODER: std::cell::RefCell<Decoder> = std::cell::RefCell::default();
+}
+
+/// Name and version of what decodes whole pictures and encodes here: part of the hash of a dataset's configuration, since
+/// another decoder may differ by a level or two.
+#[must_use]
+pub fn decoder() -> &'static str {
+    #[cfg(feature = "turbo")]
+    return crate::turbo::NAME;
+    #[cfg(not(feature = "turbo"))]
+    "zune-jpeg 0.5"
+}
+
+/// Can [`decode_shrunk`] shrink?
+#[must_use]
+pub const fn can_shrink() -> bool {
+    cfg!(feature = "turbo")
+}
+
 /// Decodes a JPEG or a PNG, by its first bytes.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    decode_shrunk(bytes, limits, 1)
+}
+
+/// Decodes a JPEG with both sides divided by `shrink` (1, 2 or 4), rounded up: much faster, and smoother than shrinking
+/// afterwards. Other pictures, and all where [`can_shrink`] is false, keep their size.
+///
+/// # Errors
+/// As [`decode`].
+#[cfg_attr(not(feature = "turbo"), expect(unused_variables, reason = "only libjpeg-turbo shrinks"))]
+pub fn decode_shrunk(bytes: &[u8], limits: &Limits, shrink: usize) -> Result<Rgb, ImageError> {
+    #[cfg(feature = "turbo")]
+    if is_jpeg(bytes) {
+        if !is_complete(bytes) {
+            return Err(cut_off());
+        }
+        if let Some(picture) = crate::turbo::decode(bytes, limits, shrink)? {
+            return Ok(picture);
+        }
+    }
     let mut data = Vec::new();
     let all = |width, height| Ok::<_, ImageError>(Part { x: 0, y: 0, width, height });
-    let part = Decoder::default().part(bytes, limits, all, &mut data)?;
+    let part = DECODER.with_borrow_mut(|decoder| {
+        let part = decoder.part(bytes, limits, all, &mut data);
+        if data.len() > 3 * KEPT_PIXELS {
+            *decoder = Decoder::default();
+        }
+        part
+    })?;
     Rgb::new(part.width, part.height, data)
 }
 
@@ -179,11 +234,19 @@ pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
 /// # Errors
 /// When a side is above 65,535 pixels.
 pub fn encode(picture: &Rgb, quality: u8) -> Result<Vec<u8>, ImageError> {
+    #[cfg(feature = "turbo")]
+    return crate::turbo::encode(picture, quality);
+    #[cfg(not(feature = "turbo"))]
+    encode_in_rust(picture, quality)
+}
+
+#[cfg(not(feature = "turbo"))]
+fn encode_in_rust(picture: &Rgb, quality: u8) -> Result<Vec<u8>, ImageError> {
     let side = |n: usize| u16::try_from(n).map_err(|_| ImageError::Encode(format!("a side of {n} pixels")));
     let (width, height) = (side(picture.width)?, side(picture.height)?);
     let mut bytes = Vec::with_capacity(picture.data.len() / 6);
     let mut encoder = Encoder::new(&mut bytes, quality);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
     encoder.encode(&picture.data, width, height, ColorType::Rgb).map_err(|e| ImageError::Encode(e.to_string()))?;
     Ok(bytes)
 }

@@ -17,10 +17,13 @@ pub mod crop;
 pub mod image;
 pub mod jpeg;
 pub mod order;
+pub mod pairs;
 pub mod plan;
 pub mod query;
 pub mod reader;
 pub mod sheet;
+#[cfg(feature = "turbo")]
+mod turbo;
 pub mod verify;
 mod windows;
 pub mod writer;

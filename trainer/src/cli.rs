@@ -97,6 +97,9 @@ struct RunArgs {
     /// Go on from the newest checkpoint in the run folder
     #[arg(long)]
     resume: bool,
+    /// Shards that are read at a time, for disks and object stores that need local reads: data.shuffle_window
+    #[arg(long, value_name = "SHARDS")]
+    shuffle_window: Option<u32>,
     /// No progress on standard error
     #[arg(long, short)]
     quiet: bool,
@@ -290,14 +293,10 @@ fn trained(args: RunArgs) -> Result<u8, Failure> {
         }
         talk("interrupted: finishing the step and writing a checkpoint (once more to stop at once)");
     });
-    let options = Options {
-        data: args.data,
-        out: args.out,
-        layers: args.config.into(),
-        device: args.device,
-        resume: args.resume,
-        quiet: args.quiet,
-    };
+    let mut layers = Layers::from(args.config);
+    layers.overrides.extend(args.shuffle_window.map(|n| format!("data.shuffle_window={n}")));
+    let options =
+        Options { data: args.data, out: args.out, layers, device: args.device, resume: args.resume, quiet: args.quiet };
     let summary = train::run(&options, &INTERRUPT)?;
     print(args.json, &summary, |s: &Summary| {
         let loss = s.last.as_ref().and_then(|l| l.loss).map_or("-".to_owned(), |l| format!("{l:.4}"));

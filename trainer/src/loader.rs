@@ -15,6 +15,7 @@ use schemas::train::TrainConfig;
 use shards::image::ImageError;
 use shards::jpeg::{Decoder, Limits};
 use shards::order::{Rng, key};
+use shards::pairs::{PairsError, Stored};
 use shards::plan::{PairRef, Plan, PlanError, RowId, Tracks};
 use shards::reader::{Dataset, ReadError, Row};
 use siamrpn::anchors::Anchors;
@@ -43,6 +44,22 @@ pub enum LoadError {
     /// Dataset and configuration do not fit.
     #[error(transparent)]
     Fit(#[from] FitError),
+    /// Pairs that were laid out cannot be read.
+    #[error(transparent)]
+    Pairs(#[from] PairsError),
+    /// The dataset has no pairs for this epoch.
+    #[error(
+        "the pairs of epoch {epoch} were not laid out, those of {first}..{last} were: run `ingest pairs` for more epochs, or \
+         train on the dataset they were drawn from"
+    )]
+    Epoch {
+        /// The epoch, from 1.
+        epoch: u32,
+        /// First epoch there is.
+        first: u32,
+        /// Last epoch there is.
+        last: u32,
+    },
     /// Too many rows in a row are damaged.
     #[error(
         "no readable pair among {tried} tried for step {step}; the last one failed with: {last}; run `shards verify` on \
@@ -134,11 +151,20 @@ pub struct Batch {
     pub substituted: u64,
 }
 
+/// Where the order of pairs comes from.
+#[derive(Debug)]
+enum Order {
+    /// Drawn from a dataset of tracks.
+    Drawn(Plan),
+    /// Laid out by `ingest pairs`.
+    Stored(Stored),
+}
+
 /// Everything a worker needs to make the batch of any step.
 #[derive(Debug)]
 pub struct Recipe {
     dataset: Dataset,
-    plan: Plan,
+    order: Order,
     cfg: TrainConfig,
     anchors: Anchors,
     sides: Sides,
@@ -155,13 +181,24 @@ impl Recipe {
     /// [`LoadError`] when the dataset cannot be read, does not fit, or has nothing to draw.
     pub fn open(path: &Path, cfg: &TrainConfig) -> Result<Self, LoadError> {
         let dataset = Dataset::open(path)?;
-        let tracks = Tracks::read(path, cfg.data.skip_flags)?;
         if !dataset.manifest().shards.is_empty() {
             fit::check(&dataset, dataset.shard(0)?.meta(), cfg)?;
         }
-        let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
+        let (order, full_steps) = match Stored::open(&dataset)? {
+            Some(stored) => {
+                fit::check_order(&dataset, stored.config(), cfg)?;
+                let steps = stored.config().steps_per_epoch;
+                (Order::Stored(stored), Ok(steps))
+            }
+            None => {
+                let tracks = Tracks::read(path, cfg.data.skip_flags)?;
+                let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
+                let steps = plan.full_steps();
+                (Order::Drawn(plan), steps)
+            }
+        };
         let steps_per_epoch = match cfg.run.steps_per_epoch {
-            0 => plan.full_steps()?,
+            0 => full_steps?,
             given => given,
         };
         Ok(Self {
@@ -169,7 +206,7 @@ impl Recipe {
             sides: Sides { template: cfg.model.exemplar_px as usize, search: cfg.model.train_search_px as usize },
             steps_per_epoch,
             dataset,
-            plan,
+            order,
             cfg: cfg.clone(),
             limits: Limits::default(),
             times: [const { AtomicU64::new(0) }; STAGES.len()],
@@ -276,9 +313,18 @@ impl Recipe {
     }
 
     /// The pair at place `i` of a step.
-    #[must_use]
-    pub fn pair_at(&self, step: u64, i: usize) -> PairRef {
-        self.plan.pair(self.epoch(step) - 1, step % self.steps_per_epoch, i)
+    ///
+    /// # Errors
+    /// [`LoadError::Epoch`] when the dataset holds the pairs of other epochs only.
+    pub fn pair_at(&self, step: u64, i: usize) -> Result<PairRef, LoadError> {
+        let (epoch, in_epoch) = (self.epoch(step), step % self.steps_per_epoch);
+        match &self.order {
+            Order::Drawn(plan) => Ok(plan.pair(epoch - 1, in_epoch, i)),
+            Order::Stored(stored) => stored.pair(epoch - 1, in_epoch, i).ok_or_else(|| {
+                let (first, last) = (stored.config().first_epoch, stored.config().last_epoch);
+                LoadError::Epoch { epoch, first, last }
+            }),
+        }
     }
 
     /// Makes the images of the pair at place `i`, or of a substitute; answers the pair, its target in the search image,
@@ -292,7 +338,7 @@ impl Recipe {
     ) -> Result<(PairRef, [f32; 4], bool), LoadError> {
         let mut last = String::new();
         for attempt in 0..SUBSTITUTES {
-            let pair = self.pair_at(step, i + attempt);
+            let pair = self.pair_at(step, i + attempt)?;
             let augment = Augment::new(self.sides, &self.cfg.augment, pair.aug_key);
             let mut make = || -> Result<([f64; 4], bool), PairError> {
                 let (_, a) = self.draw(pair.template, Side::Template, &augment, hands, template)?;

@@ -4,15 +4,19 @@ use crate::build::{BuildOptions, Part, build, dry_run};
 use crate::commit::merge;
 use crate::config::{self, Overrides};
 use crate::error::IngestError;
+use crate::pairs;
+use crate::progress::Progress;
 use crate::source::SourceSpec;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::build::BufferCompression;
 use schemas::exit;
 use schemas::manifest::REJECTS_FILE;
+use schemas::train::PRESETS;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,6 +38,8 @@ enum Command {
     Build(BuildArgs),
     /// Checks the shards built by all parts and completes the dataset.
     Merge(MergeArgs),
+    /// Lays out the pairs that a training run draws, in the order in which it reads them.
+    Pairs(PairsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +70,10 @@ struct BuildArgs {
     /// Worker threads; one per core by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Decode frames at a half or a quarter of their size where the crops need no more: faster, but not bit-identical to
+    /// OpenCV's pixels (feature turbo).
+    #[arg(long)]
+    fast_decode: bool,
     /// Compress the buffers of shards, for archives.
     #[arg(long, value_name = "CODEC")]
     buffer_compression: Option<Codec>,
@@ -76,6 +86,27 @@ struct BuildArgs {
 struct MergeArgs {
     /// Folder of the dataset.
     dataset: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct PairsArgs {
+    /// Folder of the dataset to draw from.
+    dataset: PathBuf,
+    /// First and last epoch, counted from 1, both included.
+    #[arg(long, value_name = "A..B", value_parser = pairs::epochs)]
+    epochs: RangeInclusive<u32>,
+    /// Folder of the new dataset.
+    #[arg(long, value_name = "DATASET")]
+    out: PathBuf,
+    /// Training configuration in TOML, for example config.toml of a run: run.seed, run.batch and data.* decide the order.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Preset below the configuration.
+    #[arg(long, value_name = "NAME", value_parser = PRESETS, default_value = "recommended")]
+    preset: String,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -105,6 +136,7 @@ where
     let outcome = match cli.command {
         Command::Build(args) => run_build(&args),
         Command::Merge(args) => run_merge(&args),
+        Command::Pairs(args) => run_pairs(&args),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -119,6 +151,7 @@ fn run_build(args: &BuildArgs) -> Result<u8, IngestError> {
     let overrides = Overrides {
         max_rejects: args.max_rejects,
         search_px: args.search_px,
+        fast_decode: args.fast_decode,
         buffer_compression: args.buffer_compression.map(|codec| match codec {
             Codec::None => BufferCompression::None,
             Codec::Zstd => BufferCompression::Zstd,
@@ -152,6 +185,20 @@ fn run_merge(args: &MergeArgs) -> Result<u8, IngestError> {
     let report = merge(&args.dataset)?;
     let code = if report.rejects > 0 { exit::LOSSY } else { exit::DONE };
     print(args.json, &report, code)
+}
+
+fn run_pairs(args: &PairsArgs) -> Result<u8, IngestError> {
+    let cfg = pairs::config(&args.preset, args.config.as_deref())?;
+    let stop = stop_on_signal();
+    let mut progress = None;
+    let report = pairs::pairs(&args.dataset, &cfg, args.epochs.clone(), &args.out, |done, all| {
+        progress.get_or_insert_with(|| Progress::new(true, "shards", u64::from(all))).set(u64::from(done));
+        !stop.load(Ordering::Relaxed)
+    })?;
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    print(args.json, &report, exit::DONE)
 }
 
 /// A flag that the first Ctrl-C or SIGTERM sets; the second ends the process at once.

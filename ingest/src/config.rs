@@ -2,6 +2,7 @@
 
 use crate::error::IngestError;
 use schemas::build::{BufferCompression, BuildConfig};
+use shards::jpeg;
 use std::path::Path;
 
 /// Largest crop side accepted, px.
@@ -14,6 +15,8 @@ pub struct Overrides {
     pub max_rejects: Option<u64>,
     /// `--search-px`; 0 keeps ready-made crops as they are, another value re-encodes them too.
     pub search_px: Option<u32>,
+    /// `--fast-decode`.
+    pub fast_decode: bool,
     /// `--buffer-compression`.
     pub buffer_compression: Option<BufferCompression>,
 }
@@ -42,6 +45,10 @@ pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<BuildConfig, I
     if let Some(compression) = overrides.buffer_compression {
         config.buffer_compression = compression;
     }
+    config.fast_decode |= overrides.fast_decode;
+    if config.decoder == BuildConfig::default().decoder {
+        jpeg::decoder().clone_into(&mut config.decoder);
+    }
     check(&config).map_err(fail)?;
     Ok(config)
 }
@@ -59,6 +66,9 @@ pub fn check(config: &BuildConfig) -> Result<(), String> {
             Err(format!("{key} = {value} must be between {low} and {high}"))
         }
     };
+    if c.pairs.is_some() {
+        return Err("pairs is written by `ingest pairs`, it cannot be asked for here".to_owned());
+    }
     within("exemplar_px", c.exemplar_px.into(), 8, MAX_PX.into())?;
     within("template_px", c.template_px.into(), c.exemplar_px.into(), MAX_PX.into())?;
     within("search_px", c.search_px.into(), c.template_px.into(), MAX_PX.into())?;
@@ -83,7 +93,10 @@ pub fn check(config: &BuildConfig) -> Result<(), String> {
     if !(0.1..=10.0).contains(&c.frame_aspect) {
         return Err(format!("frame_aspect = {} must be between 0.1 and 10", c.frame_aspect));
     }
-    let ours = BuildConfig::default().decoder;
+    if c.fast_decode && !jpeg::can_shrink() {
+        return Err("fast_decode needs libjpeg-turbo: build this program with --features turbo".to_owned());
+    }
+    let ours = jpeg::decoder();
     if c.decoder != ours {
         return Err(format!("decoder = {:?} is not in this program, which decodes with {ours:?}", c.decoder));
     }

@@ -87,6 +87,14 @@ pub enum IngestError {
         /// What is missing or wrong and the command that repairs it.
         reason: String,
     },
+    /// Pairs could not be laid out.
+    #[error("lay out the pairs of {}: {source}", path.display())]
+    Pairs {
+        /// The dataset they are drawn from.
+        path: PathBuf,
+        /// The cause.
+        source: Box<shards::pairs::PairsError>,
+    },
     /// The user asked to stop.
     #[error("finish: interrupted; finished shards are kept: run the same command again to go on")]
     Interrupted,

@@ -15,6 +15,7 @@
 //! | [`shard`] | builds one shard |
 //! | [`build`](mod@build) | the whole run: resume, parts, limits |
 //! | [`commit`] | checks all shards, writes index and manifest |
+//! | [`pairs`] | a sampler's pairs in reading order (`ingest pairs`) |
 //! | [`record`] | what is remembered in `DATASET/.ingest/` between runs |
 //!
 //! Equal input gives equal bytes: rows follow the plan, never the order in which threads finish, and nothing written
@@ -28,6 +29,7 @@ pub mod config;
 pub mod error;
 pub mod fuzzing;
 pub mod ordered;
+pub mod pairs;
 pub mod pixels;
 pub mod plan;
 pub mod progress;

@@ -3,7 +3,7 @@
 use crate::source::{Frame, Target, Unwanted, limits};
 use schemas::build::BuildConfig;
 use schemas::shard::FLAG_TRUNCATED;
-use shards::crop::{CropSpec, crop_target};
+use shards::crop::{CropSpec, context_side, crop_target};
 use shards::image::{ImageError, Rgb};
 use shards::jpeg::{self, Limits};
 
@@ -81,15 +81,25 @@ fn encode(picture: &Rgb, quality: u8) -> Result<Vec<u8>, Refusal> {
     jpeg::encode(picture, quality).map_err(|error| ("encode", error.to_string()))
 }
 
+/// How far a frame may be shrunk before its crops would have to be blown up.
+fn shrink(target: [f64; 4], config: &BuildConfig) -> usize {
+    let [.., w, h] = target;
+    let side = context_side(w, h, config.context_amount) / f64::from(config.exemplar_px);
+    [4, 2].into_iter().find(|n| side >= *n as f64).unwrap_or(1)
+}
+
 /// Both crops from a frame, unless the target is outside the limits.
 fn from_frame(frame: &Frame, config: &BuildConfig) -> Result<Result<Pixels, Unwanted>, Refusal> {
     let bytes = read(frame)?;
-    let picture = jpeg::decode_image(&bytes, &Limits::default()).map_err(|error| image_refusal(&bytes, error))?;
+    let refusal = |error| image_refusal(&bytes, error);
+    let (width, height) = jpeg::dimensions(&bytes).map_err(refusal)?;
     let side =
         |n: usize| u16::try_from(n).map_err(|_| ("too-large", format!("a frame side of {n} px is more than 65535")));
-    let (frame_w, frame_h) = (side(picture.width)?, side(picture.height)?);
+    let (frame_w, frame_h) = (side(width)?, side(height)?);
     let size = [frame_w, frame_h].map(f64::from);
     let target = frame.target.in_frame(size);
+    let shrink = if config.fast_decode { shrink(target, config) } else { 1 };
+    let picture = jpeg::decode_shrunk(&bytes, &Limits::default(), shrink).map_err(refusal)?;
     let [cx, cy, w, h] = target;
     if let Some(why) = limits::shape(w, h, Some(size), config) {
         return Ok(Err(why));
@@ -104,11 +114,14 @@ fn from_frame(frame: &Frame, config: &BuildConfig) -> Result<Result<Pixels, Unwa
         context_amount: config.context_amount,
     };
     let mean = picture.channel_mean();
+    // In pixels of the picture as it was decoded.
+    let times = picture.width as f64 / size[0];
+    let target = target.map(|v| v * times);
     let crop = |px: u32| crop_target(&picture, mean, target, px, &spec).map_err(|error| ("bad-box", error.to_string()));
     let (template, search) = (crop(config.template_px)?, crop(config.search_px)?);
     Ok(Ok(Pixels {
         bbox: search.target.map(|v| v as f32),
-        scale: search.scale as f32,
+        scale: (search.scale * times) as f32,
         pad: search.pad as f32,
         frame_w,
         frame_h,
@@ -214,6 +227,27 @@ mod tests {
         assert!(row.flags == FLAG_TRUNCATED && row.pad > 0.2, "{} {}", row.flags, row.pad);
         let strict = BuildConfig { min_area: 0.5, ..BuildConfig::default() };
         assert_eq!(make(&frame, &strict), Outcome::Filtered(Unwanted::Area));
+    }
+
+    #[test]
+    fn frames_are_shrunk_only_as_far_as_the_crops_allow() {
+        let config = BuildConfig::default();
+        // The window of a square target is twice its side; at 127 px it is the exemplar.
+        for (side, times) in [(10.0, 1), (126.9, 1), (127.1, 2), (253.0, 2), (255.0, 4), (900.0, 4)] {
+            assert_eq!(shrink([300.0, 300.0, side, side], &config), times, "{side}");
+        }
+        if jpeg::can_shrink() {
+            let dir = tempfile::tempdir().unwrap();
+            let frame = frame(dir.path(), &square(640), Target::InFrame([320.0, 300.0, 130.0, 130.0]));
+            let exact = make(&frame, &config);
+            let Outcome::Row(exact) = exact else { panic!("no row") };
+            let fast = make(&frame, &BuildConfig { fast_decode: true, ..config });
+            let Outcome::Row(fast) = fast else { panic!("no row") };
+            assert!((exact.scale - fast.scale).abs() < 0.01 && fast.frame_w == 640, "{} {}", exact.scale, fast.scale);
+            for (a, b) in exact.bbox.iter().zip(fast.bbox) {
+                assert!((a - b).abs() < 1.0, "{:?} {:?}", exact.bbox, fast.bbox);
+            }
+        }
     }
 
     #[test]

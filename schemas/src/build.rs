@@ -1,5 +1,6 @@
 //! Configuration of `ingest build`: everything that decides the bytes of a dataset.
 
+use crate::train::DataConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,37 @@ pub struct BuildConfig {
     pub frame_aspect: f64,
     /// Rejected inputs above which the build stops with an error.
     pub max_rejects: u64,
+    /// Decode frames at a half or a quarter of their size where the crops need no more: faster, but not bit-identical to
+    /// OpenCV's pixels. Needs a program with the feature `turbo`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fast_decode: bool,
+    /// Set by `ingest pairs` alone: the rows are the pairs of a sampler in the order in which it draws them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairsConfig>,
+}
+
+/// What a dataset of pairs was drawn from, and in which order.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PairsConfig {
+    /// Hash of the dataset they were drawn from.
+    pub source_hash: String,
+    /// First epoch, from 1.
+    pub first_epoch: u32,
+    /// Last epoch.
+    pub last_epoch: u32,
+    /// Pairs of a step.
+    pub batch: u64,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Seed of the order.
+    pub seed: u64,
+    /// Which pairs were drawn.
+    pub data: DataConfig,
+    /// Rows of every shard but the last.
+    pub rows_per_shard: u32,
+    /// blake3 of `pairs.arrow`: the key of each pair's augmentation, and whether it shows two targets.
+    pub keys_blake3: String,
 }
 
 impl Default for BuildConfig {
@@ -109,6 +141,8 @@ impl Default for BuildConfig {
             frame_pattern: "yt_bb_detection_{split}/{class}/{id}_{ms}_{class}_{object}.jpg".to_owned(),
             frame_aspect: 16.0 / 9.0,
             max_rejects: 10_000,
+            fast_decode: false,
+            pairs: None,
         }
     }
 }

@@ -15,6 +15,9 @@ pub const SHARD_DIR: &str = "shards";
 /// Name of the list of rejected inputs.
 pub const REJECTS_FILE: &str = "rejects.jsonl";
 
+/// Name of the list of augmentation keys of a dataset of pairs.
+pub const PAIRS_FILE: &str = "pairs.arrow";
+
 /// File name of shard number `shard`, inside [`SHARD_DIR`].
 #[must_use]
 pub fn shard_file(shard: u32) -> String {

@@ -58,6 +58,8 @@ pub struct DataConfig {
     pub same_frame: bool,
     /// Rows with any of these flags are not drawn (bits of the `flags` column).
     pub skip_flags: u8,
+    /// Shards that are read at a time, for disks and object stores that need local reads; 0 means all.
+    pub shuffle_window: u32,
 }
 
 impl Default for DataConfig {
@@ -71,6 +73,7 @@ impl Default for DataConfig {
             negative_probability: 0.0,
             same_frame: false,
             skip_flags: 0,
+            shuffle_window: 0,
         }
     }
 }

@@ -1,10 +1,14 @@
 //! JPEG in and out, in pure Rust: zune-jpeg decodes, jpeg-encoder encodes. PNG is read too (frames of some data sets).
+//! The kind of JPEG that datasets hold takes a faster way of our own to the same pixels ([`Decoder`]). With the feature
+//! `turbo`, libjpeg-turbo decodes whole pictures and encodes; [`decoder`] says which of the two this program has.
 //!
 //! Headers are checked against [`Limits`] before any pixel is allocated. A truncated JPEG is an error, never a picture
 //! with a gray lower half.
 
-use crate::image::{ImageError, Rgb};
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use crate::baseline::{self, Baseline};
+use crate::image::{ImageError, Part, Rgb};
+#[cfg(any(test, not(feature = "turbo")))]
+use jpeg_encoder::{ColorType, Encoder};
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -24,7 +28,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn check(self, width: usize, height: usize) -> Result<(), ImageError> {
+    pub(crate) fn check(self, width: usize, height: usize) -> Result<(), ImageError> {
         match width.checked_mul(height) {
             Some(pixels) if pixels <= self.max_pixels && pixels > 0 => Ok(()),
             _ => Err(ImageError::TooLarge { width, height, limit: self.max_pixels }),
@@ -76,6 +80,56 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
     Err(unknown(bytes))
 }
 
+/// Decodes pictures one after another, and of each only the rectangle that is asked for. Tables and buffers are kept
+/// from picture to picture, so that a worker should own one decoder.
+///
+/// Damage below the rectangle's last row is not noticed.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    baseline: Baseline,
+}
+
+impl Decoder {
+    /// Decodes a part of a JPEG or PNG: `choose` answers which, given the picture's width and height. `out` becomes
+    /// `3 * width * height` bytes long, rows of RGB.
+    ///
+    /// # Errors
+    /// As [`decode_image`], when the part does not lie in the picture, and what `choose` answers.
+    pub fn part<E: From<ImageError>>(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        choose: impl FnOnce(usize, usize) -> Result<Part, E>,
+        out: &mut Vec<u8>,
+    ) -> Result<Part, E> {
+        let inside = |part: Part, width: usize, height: usize| {
+            let bytes = width.saturating_mul(height).saturating_mul(3);
+            let error = ImageError::Shape { width: part.width, height: part.height, bytes };
+            if part.is_inside(width, height) { Ok(part) } else { Err(error) }
+        };
+        let known = match baseline::open(bytes) {
+            Ok(opened) => {
+                let (width, height) = opened.size();
+                limits.check(width, height)?;
+                let part = inside(choose(width, height)?, width, height)?;
+                if self.baseline.decode(&opened, part, out).is_ok() {
+                    return Ok(part);
+                }
+                Ok(part)
+            }
+            Err(baseline::Foreign) => Err(choose),
+        };
+        let whole =
+            if bytes.starts_with(PNG_MAGIC) { decode_png(bytes, limits) } else { decode_with_zune(bytes, limits) }?;
+        let part = match known {
+            Ok(part) => part,
+            Err(choose) => inside(choose(whole.width, whole.height)?, whole.width, whole.height)?,
+        };
+        *out = whole.part(part.x, part.y, part.width, part.height)?.data;
+        Ok(part)
+    }
+}
+
 /// Decodes a JPEG (colour, gray or CMYK) to RGB.
 ///
 /// # Errors
@@ -84,8 +138,20 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     if !is_jpeg(bytes) {
         return Err(unknown(bytes));
     }
+    decode_image(bytes, limits)
+}
+
+fn cut_off() -> ImageError {
+    ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned())
+}
+
+/// Decodes any JPEG with the general decoder.
+pub(crate) fn decode_with_zune(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    if !is_jpeg(bytes) {
+        return Err(unknown(bytes));
+    }
     if !is_complete(bytes) {
-        return Err(ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned()));
+        return Err(cut_off());
     }
     let mut decoder = jpeg_decoder(bytes);
     decoder.decode_headers().map_err(|e| ImageError::Damaged(e.to_string()))?;
@@ -95,14 +161,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     Rgb::new(width, height, data)
 }
 
-/// Decodes a JPEG or a PNG, by its first bytes.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
-    if !bytes.starts_with(PNG_MAGIC) {
-        return decode(bytes, limits);
-    }
+fn decode_png(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     let (width, height) = dimensions(bytes)?;
     limits.check(width, height)?;
     let picture = image::load_from_memory_with_format(bytes, image::ImageFormat::Png)
@@ -110,16 +169,84 @@ pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     Rgb::new(width, height, picture.into_rgb8().into_raw())
 }
 
+/// A decoder that has served a picture above this size does not keep its buffers.
+const KEPT_PIXELS: usize = 4096 * 2160;
+
+thread_local! {
+    /// What [`decode_shrunk`] uses, so that pictures in a row share tables and buffers.
+    static DECODER: std::cell::RefCell<Decoder> = std::cell::RefCell::default();
+}
+
+/// Name and version of what decodes whole pictures and encodes here: part of the hash of a dataset's configuration, since
+/// another decoder may differ by a level or two.
+#[must_use]
+pub fn decoder() -> &'static str {
+    #[cfg(feature = "turbo")]
+    return crate::turbo::NAME;
+    #[cfg(not(feature = "turbo"))]
+    "zune-jpeg 0.5"
+}
+
+/// Can [`decode_shrunk`] shrink?
+#[must_use]
+pub const fn can_shrink() -> bool {
+    cfg!(feature = "turbo")
+}
+
+/// Decodes a JPEG or a PNG, by its first bytes.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    decode_shrunk(bytes, limits, 1)
+}
+
+/// Decodes a JPEG with both sides divided by `shrink` (1, 2 or 4), rounded up: much faster, and smoother than shrinking
+/// afterwards. Other pictures, and all where [`can_shrink`] is false, keep their size.
+///
+/// # Errors
+/// As [`decode`].
+#[cfg_attr(not(feature = "turbo"), expect(unused_variables, reason = "only libjpeg-turbo shrinks"))]
+pub fn decode_shrunk(bytes: &[u8], limits: &Limits, shrink: usize) -> Result<Rgb, ImageError> {
+    #[cfg(feature = "turbo")]
+    if is_jpeg(bytes) {
+        if !is_complete(bytes) {
+            return Err(cut_off());
+        }
+        if let Some(picture) = crate::turbo::decode(bytes, limits, shrink)? {
+            return Ok(picture);
+        }
+    }
+    let mut data = Vec::new();
+    let all = |width, height| Ok::<_, ImageError>(Part { x: 0, y: 0, width, height });
+    let part = DECODER.with_borrow_mut(|decoder| {
+        let part = decoder.part(bytes, limits, all, &mut data);
+        if data.len() > 3 * KEPT_PIXELS {
+            *decoder = Decoder::default();
+        }
+        part
+    })?;
+    Rgb::new(part.width, part.height, data)
+}
+
 /// Encodes as baseline JPEG, 4:2:0. Equal pixels give equal bytes.
 ///
 /// # Errors
 /// When a side is above 65,535 pixels.
 pub fn encode(picture: &Rgb, quality: u8) -> Result<Vec<u8>, ImageError> {
+    #[cfg(feature = "turbo")]
+    return crate::turbo::encode(picture, quality);
+    #[cfg(not(feature = "turbo"))]
+    encode_in_rust(picture, quality)
+}
+
+#[cfg(not(feature = "turbo"))]
+fn encode_in_rust(picture: &Rgb, quality: u8) -> Result<Vec<u8>, ImageError> {
     let side = |n: usize| u16::try_from(n).map_err(|_| ImageError::Encode(format!("a side of {n} pixels")));
     let (width, height) = (side(picture.width)?, side(picture.height)?);
     let mut bytes = Vec::with_capacity(picture.data.len() / 6);
     let mut encoder = Encoder::new(&mut bytes, quality);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
     encoder.encode(&picture.data, width, height, ColorType::Rgb).map_err(|e| ImageError::Encode(e.to_string()))?;
     Ok(bytes)
 }

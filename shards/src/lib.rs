@@ -11,6 +11,7 @@
 //!
 //! The columns are described in [`schemas::shard`], the promises in `docs/format.md`.
 
+mod baseline;
 pub mod card;
 pub mod chart;
 pub mod cli;
@@ -21,12 +22,16 @@ pub mod fuzzing;
 pub mod image;
 pub mod jpeg;
 pub mod order;
+pub mod pairs;
 pub mod plan;
 pub mod query;
 pub mod reader;
 pub mod sheet;
 pub mod speed;
 pub mod summary;
+#[cfg(feature = "turbo")]
+mod turbo;
 pub mod usage;
 pub mod verify;
+mod windows;
 pub mod writer;

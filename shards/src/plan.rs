@@ -1,7 +1,11 @@
 //! Which pairs an epoch draws: a pure function of seed, epoch, step and place in the batch.
+//!
+//! The units of an epoch are visited in one order per round, over the whole dataset or window by window of shards
+//! (`data.shuffle_window`). Both orders draw the same pairs, since a pair's randomness depends on unit and round alone.
 
-use crate::order::{Rng, key, permute};
-use crate::reader::{Dataset, Index, ReadError};
+use crate::order::{Rng, key};
+use crate::reader::{Dataset, Index, IndexRow, ReadError};
+use crate::windows::Visits;
 use schemas::train::{DataConfig, EpochUnit};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,7 +48,8 @@ pub enum PlanError {
     Empty,
     /// A batch does not fit into an epoch.
     #[error(
-        "an epoch has {pairs} pairs, fewer than one batch of {batch}: lower run.batch or raise data.pairs_per_unit"
+        "an epoch has {pairs} pairs, fewer than one batch of {batch}: lower run.batch, raise data.pairs_per_unit, or give \
+         run.steps_per_epoch"
     )]
     ShortEpoch {
         /// Pairs of one epoch.
@@ -55,12 +60,14 @@ pub enum PlanError {
 }
 
 impl Tracks {
-    /// Reads the index of a dataset; rows with a flag of `skip_flags` are left out.
+    /// Reads the index of a dataset, piece by piece; rows with a flag of `skip_flags` are left out.
     ///
     /// # Errors
     /// When the index cannot be read.
     pub fn read(dataset: &Path, skip_flags: u8) -> Result<Self, ReadError> {
-        let mut tracks = Self::from_index(&Index::read(dataset)?, skip_flags);
+        let mut grouping = Grouping::new(skip_flags);
+        Index::scan(dataset, |row| grouping.add(row))?;
+        let mut tracks = grouping.out;
         let opened = Dataset::open(dataset)?;
         let single = |label: &String| {
             let mut own = opened.manifest().sources.iter().filter(|source| source.dataset == *label).peekable();
@@ -74,42 +81,9 @@ impl Tracks {
     /// Groups an index by track and video.
     #[must_use]
     pub fn from_index(index: &Index, skip_flags: u8) -> Self {
-        let mut out = Self::default();
-        let mut labels: BTreeMap<String, u32> = BTreeMap::new();
-        let mut last: Option<(String, String, String, u32)> = None;
-        let mut last_video: Option<(String, String)> = None;
-        index.for_each(|row| {
-            let (dataset, video, track, shard) =
-                (row.name("dataset"), row.name("video"), row.name("track"), row.word("shard"));
-            let same =
-                last.as_ref().is_some_and(|(d, v, t, s)| d == dataset && v == video && t == track && *s == shard);
-            if !same {
-                let label = match labels.get(dataset) {
-                    Some(&label) => label,
-                    None => {
-                        let label = labels.len() as u32;
-                        labels.insert(dataset.to_owned(), label);
-                        out.datasets.push(dataset.to_owned());
-                        label
-                    }
-                };
-                if last_video.as_ref().is_none_or(|(d, v)| d != dataset || v != video) {
-                    out.videos.push(Vec::new());
-                    last_video = Some((dataset.to_owned(), video.to_owned()));
-                }
-                if let Some(video) = out.videos.last_mut() {
-                    video.push(out.tracks.len() as u32);
-                }
-                out.tracks.push(Track { dataset: label, shard, rows: Vec::new() });
-                last = Some((dataset.to_owned(), video.to_owned(), track.to_owned(), shard));
-            }
-            if row.flags() & skip_flags == 0
-                && let Some(track) = out.tracks.last_mut()
-            {
-                track.rows.push(row.word("row"));
-            }
-        });
-        out
+        let mut grouping = Grouping::new(skip_flags);
+        index.for_each(|row| grouping.add(row));
+        grouping.out
     }
 
     /// All tracks.
@@ -124,10 +98,71 @@ impl Tracks {
         &self.videos
     }
 
+    /// Tracks that do not come from an index: `dataset` labels, tracks, and the tracks of each video.
+    #[must_use]
+    pub fn new(datasets: Vec<String>, tracks: Vec<Track>, videos: Vec<Vec<u32>>) -> Self {
+        Self { datasets, tracks, videos }
+    }
+
     /// `dataset` labels, by number.
     #[must_use]
     pub fn datasets(&self) -> &[String] {
         &self.datasets
+    }
+}
+
+/// Tracks in the making, and the names of the row before.
+struct Grouping {
+    out: Tracks,
+    skip_flags: u8,
+    labels: BTreeMap<String, u32>,
+    /// Dataset, video and track of the last row, and its shard.
+    last: Option<([String; 3], u32)>,
+}
+
+impl Grouping {
+    fn new(skip_flags: u8) -> Self {
+        Self { out: Tracks::default(), skip_flags, labels: BTreeMap::new(), last: None }
+    }
+
+    fn add(&mut self, row: IndexRow<'_>) {
+        let (names, shard) = (["dataset", "video", "track"].map(|column| row.name(column)), row.word("shard"));
+        let last = self.last.as_ref();
+        if last.is_none_or(|(last, s)| *last != names || *s != shard) {
+            let same_video = last.is_some_and(|(last, _)| last.iter().zip(names).take(2).all(|(a, b)| a == b));
+            self.begin(names, shard, same_video);
+        }
+        if row.flags() & self.skip_flags == 0
+            && let Some(track) = self.out.tracks.last_mut()
+        {
+            track.rows.push(row.word("row"));
+        }
+    }
+
+    /// The next row is the first one of a track.
+    fn begin(&mut self, names: [&str; 3], shard: u32, same_video: bool) {
+        let out = &mut self.out;
+        let [dataset, ..] = names;
+        let label = match self.labels.get(dataset) {
+            Some(&label) => label,
+            None => {
+                let label = self.labels.len() as u32;
+                self.labels.insert(dataset.to_owned(), label);
+                out.datasets.push(dataset.to_owned());
+                label
+            }
+        };
+        if !same_video {
+            out.videos.push(Vec::new());
+        }
+        if let Some(video) = out.videos.last_mut() {
+            video.push(out.tracks.len() as u32);
+        }
+        if let Some(track) = out.tracks.last_mut() {
+            track.rows.shrink_to_fit();
+        }
+        out.tracks.push(Track { dataset: label, shard, rows: Vec::new() });
+        self.last = Some((names.map(str::to_owned), shard));
     }
 }
 
@@ -144,12 +179,18 @@ pub struct PairRef {
     pub aug_key: u64,
 }
 
+/// Places in the batch that one of `world` processes takes: every process counts through the same global batch.
+pub fn places(batch: usize, rank: usize, world: usize) -> impl Iterator<Item = usize> {
+    (rank..batch).step_by(world.max(1))
+}
+
 /// The order of pairs of one run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     tracks: Vec<Track>,
     /// Eligible track numbers of each unit.
     units: Vec<Vec<u32>>,
+    visits: Visits,
     gaps: Vec<u32>,
     seed: u64,
     batch: u64,
@@ -163,7 +204,7 @@ impl Plan {
     /// in datasets of single pictures, whose rows are paired with themselves); a dataset's weight w repeats its units: whole parts always, the fraction for a fixed, seeded choice of units.
     ///
     /// # Errors
-    /// When no track is eligible, or an epoch is shorter than a batch.
+    /// When no track is eligible.
     pub fn new(tracks: &Tracks, seed: u64, config: &DataConfig, batch: usize) -> Result<Self, PlanError> {
         let single = |t: &Track| config.same_frame || tracks.stills.get(t.dataset as usize) == Some(&true);
         let least = |t: &Track| if single(t) { 1 } else { 2 };
@@ -187,7 +228,11 @@ impl Plan {
         if units.is_empty() {
             return Err(PlanError::Empty);
         }
-        let plan = Self {
+        let shard = |unit: &Vec<u32>| unit.first().and_then(|&t| tracks.tracks.get(t as usize)).map_or(0, |t| t.shard);
+        let shards: Vec<u32> = units.iter().map(shard).collect();
+        let pairs_per_unit = u64::from(config.pairs_per_unit.max(1));
+        Ok(Self {
+            visits: Visits::new(&shards, config.shuffle_window, pairs_per_unit, seed),
             gaps: tracks
                 .datasets
                 .iter()
@@ -197,15 +242,10 @@ impl Plan {
             units,
             seed,
             batch: batch.max(1) as u64,
-            pairs_per_unit: u64::from(config.pairs_per_unit.max(1)),
+            pairs_per_unit,
             negative: config.negative_probability,
             same_frame: config.same_frame,
-        };
-        let pairs = plan.units() * plan.pairs_per_unit;
-        if pairs < plan.batch {
-            return Err(PlanError::ShortEpoch { pairs, batch: plan.batch });
-        }
-        Ok(plan)
+        })
     }
 
     /// Units of an epoch.
@@ -214,30 +254,43 @@ impl Plan {
         self.units.len() as u64
     }
 
+    /// Pairs of a batch.
+    #[must_use]
+    pub fn batch(&self) -> u64 {
+        self.batch
+    }
+
     /// Full batches an epoch gives; the short last one is dropped.
     #[must_use]
     pub fn steps_per_epoch(&self) -> u64 {
         self.units() * self.pairs_per_unit / self.batch
     }
 
+    /// As [`Plan::steps_per_epoch`].
+    ///
+    /// # Errors
+    /// [`PlanError::ShortEpoch`] when not one batch is full.
+    pub fn full_steps(&self) -> Result<u64, PlanError> {
+        match self.steps_per_epoch() {
+            0 => Err(PlanError::ShortEpoch { pairs: self.units() * self.pairs_per_unit, batch: self.batch }),
+            steps => Ok(steps),
+        }
+    }
+
     /// Pair `i` of the batch at `step` of `epoch` (both from 0). Steps beyond [`Plan::steps_per_epoch`] go on with
     /// further rounds over the units. Pure: the same arguments give the same pair on every machine.
     #[must_use]
     pub fn pair(&self, epoch: u32, step: u64, i: usize) -> PairRef {
-        let n = self.units();
-        let position = step * self.batch + i as u64;
-        let (round, j) = (position / n, position % n);
-        let epoch = u64::from(epoch);
-        let unit = permute(j, n, key(&[self.seed, epoch, round]));
-        let pair_key = key(&[self.seed, epoch, unit, round]);
+        let visit = self.visits.at(epoch, step * self.batch + i as u64);
+        let pair_key = key(&[self.seed, u64::from(epoch), visit.unit, visit.round]);
         let mut rng = Rng::new(pair_key);
-        let track = self.draw_track(unit, &mut rng);
+        let track = self.draw_track(visit.unit, &mut rng);
         let (a, b) = self.draw_rows(track, &mut rng);
         let aug_key = key(&[pair_key, 1]);
         if self.negative > 0.0 && rng.uniform() < self.negative {
-            // Another track, uniformly; with a single track in the dataset the pair stays positive.
+            // Another track, uniformly, from the same window; with a single track there the pair stays positive.
             for _ in 0..16 {
-                let other = self.draw_track(rng.below(n), &mut rng);
+                let other = self.draw_track(self.visits.neighbour(&visit, &mut rng), &mut rng);
                 if other != track {
                     let (_, c) = self.draw_rows(other, &mut rng);
                     return PairRef { template: a, search: c, negative: true, aug_key };
@@ -341,7 +394,11 @@ mod tests {
     fn what_cannot_be_planned_is_an_error() {
         let config = DataConfig::default();
         assert_eq!(Plan::new(&tracks(&[1, 1]), 0, &config, 1).unwrap_err(), PlanError::Empty);
-        let short = Plan::new(&tracks(&[3]), 0, &config, 8).unwrap_err();
-        assert_eq!(short, PlanError::ShortEpoch { pairs: 2, batch: 8 });
+        let short = Plan::new(&tracks(&[3]), 0, &config, 8).unwrap();
+        assert_eq!(short.full_steps(), Err(PlanError::ShortEpoch { pairs: 2, batch: 8 }));
+        // With a given number of steps the rounds simply go on.
+        let keys: HashSet<u64> =
+            (0..4).flat_map(|s| (0..8).map(move |i| (s, i))).map(|(s, i)| short.pair(0, s, i).aug_key).collect();
+        assert_eq!(keys.len(), 32);
     }
 }

@@ -52,16 +52,15 @@ pub fn candidates(anchors: &Anchors, target: [f32; 4], cfg: &LabelConfig) -> (Ve
     (positive, negative)
 }
 
-/// Keeps `count` random elements of `from` (all, if there are fewer), in random order.
-fn choose(mut from: Vec<usize>, count: usize, rng: &mut Rng) -> Vec<usize> {
+/// Puts `count` random elements of `from` (all, if there are fewer) in front, in random order; answers how many.
+fn choose(from: &mut [u32], count: usize, rng: &mut Rng) -> usize {
     let count = count.min(from.len());
     for i in 0..count {
         let left = (from.len() - i) as u64;
         #[expect(clippy::cast_possible_truncation, reason = "below a length")]
         from.swap(i, i + rng.below(left) as usize);
     }
-    from.truncate(count);
-    from
+    count
 }
 
 /// Labels the anchors of one search image.
@@ -71,47 +70,153 @@ fn choose(mut from: Vec<usize>, count: usize, rng: &mut Rng) -> Vec<usize> {
 /// has no targets; its background comes from the window of cells around the target (PySOT).
 #[must_use]
 pub fn label(anchors: &Anchors, target: [f32; 4], cfg: &LabelConfig, negative: bool, rng: &mut Rng) -> Labels {
-    let n = anchors.len();
-    let mut cls = vec![-1_i8; n];
-    let mut set = |indices: &[usize], value: i8| {
-        for &i in indices {
-            if let Some(label) = cls.get_mut(i) {
-                *label = value;
-            }
-        }
-    };
-    if negative {
-        let near = choose(near(anchors, target), cfg.negative_pair_negatives, rng);
-        set(&near, 0);
-        return Labels { cls, reg: vec![0.0; 4 * n], positives: 0, negatives: near.len() };
-    }
-    let (positive, background) = candidates(anchors, target, cfg);
-    let positive = choose(positive, cfg.max_positives, rng);
-    let kept = if cfg.fixed_negatives { cfg.max_positives } else { positive.len() };
-    let background = choose(background, cfg.total.saturating_sub(kept), rng);
-    set(&positive, 1);
-    set(&background, 0);
-    Labels { cls, reg: deltas(anchors, target), positives: positive.len(), negatives: background.len() }
+    let (mut cls, mut reg) = (vec![0; anchors.len()], vec![0.0; 4 * anchors.len()]);
+    let (positives, negatives) =
+        Labeller::new(anchors).label(anchors, target, cfg, negative, rng, (&mut cls, &mut reg));
+    Labels { cls, reg, positives, negatives }
 }
 
-/// Deltas of `target` against every anchor, `[4, N]`.
-fn deltas(anchors: &Anchors, target: [f32; 4]) -> Vec<f32> {
-    let n = anchors.len();
-    let target = target.map(f64::from);
-    let mut reg = vec![0.0_f32; 4 * n];
-    for (i, anchor) in anchors.as_slice().iter().enumerate() {
-        for (c, delta) in encode(anchor.map(f64::from), target).into_iter().enumerate() {
-            #[expect(clippy::cast_possible_truncation, reason = "deltas are stored as f32")]
-            if let Some(slot) = reg.get_mut(c * n + i) {
-                *slot = delta as f32;
+/// Edges of a box along one axis and the distance between them.
+type Edges = [f64; 3];
+
+fn edges(centre: f64, side: f64, inclusive: bool) -> Edges {
+    let inset = if inclusive { 0.5 } else { 0.0 };
+    let (low, high) = (centre - side / 2.0 + inset, centre + side / 2.0 - inset);
+    [low, high, high - low]
+}
+
+/// Labels image after image with the same anchors: what depends on shape and column, or shape and row alone is worked out
+/// once per image and not once per anchor.
+#[derive(Debug, Clone)]
+pub struct Labeller {
+    /// Centres of the cells along an axis; rows and columns have the same.
+    cells: Vec<f64>,
+    /// Width and height of each shape.
+    shapes: Vec<[f64; 2]>,
+    positive: Vec<u32>,
+    background: Vec<u32>,
+    /// Of one shape and each column: overlap with the target, width.
+    columns: Vec<[f64; 2]>,
+    /// Of one shape and each column: horizontal delta.
+    across: Vec<f32>,
+}
+
+impl Labeller {
+    /// For these anchors.
+    #[must_use]
+    pub fn new(anchors: &Anchors) -> Self {
+        let (boxes, size) = (anchors.as_slice(), anchors.response());
+        let shape = |b: &[f32; 4]| [f64::from(b[2]), f64::from(b[3])];
+        Self {
+            cells: boxes.iter().take(size).map(|b| f64::from(b[0])).collect(),
+            shapes: boxes.iter().step_by((size * size).max(1)).map(shape).collect(),
+            positive: Vec::new(),
+            background: Vec::with_capacity(boxes.len()),
+            columns: Vec::with_capacity(size),
+            across: Vec::with_capacity(size),
+        }
+    }
+
+    /// As [`label`], into `cls` (`[N]`) and `reg` (`[4, N]`); answers how many targets and background anchors there are.
+    pub fn label(
+        &mut self,
+        anchors: &Anchors,
+        target: [f32; 4],
+        cfg: &LabelConfig,
+        negative: bool,
+        rng: &mut Rng,
+        (cls, reg): (&mut [i8], &mut [f32]),
+    ) -> (usize, usize) {
+        cls.fill(-1);
+        let mut set = |indices: &[u32], value: i8| {
+            for &i in indices {
+                if let Some(label) = cls.get_mut(i as usize) {
+                    *label = value;
+                }
+            }
+        };
+        if negative {
+            reg.fill(0.0);
+            let mut near = near(anchors, target);
+            let count = choose(&mut near, cfg.negative_pair_negatives, rng);
+            set(near.get(..count).unwrap_or_default(), 0);
+            return (0, count);
+        }
+        let target = target.map(f64::from);
+        self.sort(target, cfg);
+        self.deltas(target, reg);
+        let positives = choose(&mut self.positive, cfg.max_positives, rng);
+        let kept = if cfg.fixed_negatives { cfg.max_positives } else { positives };
+        let negatives = choose(&mut self.background, cfg.total.saturating_sub(kept), rng);
+        set(self.positive.get(..positives).unwrap_or_default(), 1);
+        set(self.background.get(..negatives).unwrap_or_default(), 0);
+        (positives, negatives)
+    }
+
+    /// [`candidates`], with the same arithmetic for every anchor.
+    fn sort(&mut self, [cx, cy, w, h]: [f64; 4], cfg: &LabelConfig) {
+        self.positive.clear();
+        self.background.clear();
+        let inclusive = cfg.inclusive_iou;
+        let (over, down) = (edges(cx, w, inclusive), edges(cy, h, inclusive));
+        let area = over[2] * down[2];
+        let common = |a: Edges, b: Edges| (a[1].min(b[1]) - a[0].max(b[0])).max(0.0);
+        let mut index = 0_u32;
+        for &[width, height] in &self.shapes {
+            self.columns.clear();
+            self.columns.extend(self.cells.iter().map(|&x| {
+                let own = edges(x, width, inclusive);
+                [common(own, over), own[2]]
+            }));
+            for &y in &self.cells {
+                let own = edges(y, height, inclusive);
+                let shared = common(own, down);
+                for &[column, width] in &self.columns {
+                    let inter = column * shared;
+                    // Most anchors do not touch the target.
+                    let iou = if inter > 0.0 { inter / (width * own[2] + area - inter + 1e-6) } else { 0.0 };
+                    if iou > cfg.positive_iou {
+                        self.positive.push(index);
+                    } else if iou < cfg.negative_iou {
+                        self.background.push(index);
+                    }
+                    index += 1;
+                }
             }
         }
     }
-    reg
+
+    /// Deltas of `target` against every anchor, `[4, N]`.
+    fn deltas(&mut self, target: [f64; 4], reg: &mut [f32]) {
+        let (size, shapes) = (self.cells.len(), self.shapes.len());
+        let n = shapes * size * size;
+        let (dx, rest) = reg.split_at_mut(n.min(reg.len()));
+        let (dy, rest) = rest.split_at_mut(n.min(rest.len()));
+        let (dw, dh) = rest.split_at_mut(n.min(rest.len()));
+        let per_shape = |all| <[f32]>::chunks_exact_mut(all, (size * size).max(1));
+        let planes = per_shape(dx).zip(per_shape(dy)).zip(per_shape(dw)).zip(per_shape(dh));
+        for ((((dx, dy), dw), dh), &[width, height]) in planes.zip(&self.shapes) {
+            // Of the four numbers two depend on the shape alone, and one each on column and row.
+            #[expect(clippy::cast_possible_truncation, reason = "deltas are stored as f32")]
+            let delta = |x: f64, y: f64| encode([x, y, width, height], target).map(|v| v as f32);
+            let [.., w, h] = delta(0.0, 0.0);
+            dw.fill(w);
+            dh.fill(h);
+            self.across.clear();
+            #[expect(clippy::cast_possible_truncation, reason = "deltas are stored as f32")]
+            self.across.extend(self.cells.iter().map(|x| ((target[0] - x) / width) as f32));
+            let rows = dx.chunks_exact_mut(size).zip(dy.chunks_exact_mut(size));
+            for ((dx, dy), y) in rows.zip(&self.cells) {
+                dx.copy_from_slice(&self.across);
+                #[expect(clippy::cast_possible_truncation, reason = "deltas are stored as f32")]
+                dy.fill(((target[1] - y) / height) as f32);
+            }
+        }
+    }
 }
 
 /// Flat indices of all anchors in the window of cells around the target's cell.
-fn near(anchors: &Anchors, target: [f32; 4]) -> Vec<usize> {
+fn near(anchors: &Anchors, target: [f32; 4]) -> Vec<u32> {
     let size = anchors.response();
     let boxes = anchors.as_slice();
     // The cell whose centre is nearest to the target's along one axis; rows and columns have the same coordinates.
@@ -128,7 +233,7 @@ fn near(anchors: &Anchors, target: [f32; 4]) -> Vec<usize> {
     let mut indices = Vec::new();
     for anchor in 0..anchors.per_cell() {
         for row in rows.clone() {
-            indices.extend(columns.clone().map(|column| (anchor * size + row) * size + column));
+            indices.extend(columns.clone().map(|column| ((anchor * size + row) * size + column) as u32));
         }
     }
     indices
@@ -217,9 +322,33 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_labeller_agrees_with_every_anchor_alone(
+            at in [-90.0..90.0_f32, -90.0..90.0], side in [2.0..220.0_f32, 2.0..220.0], inclusive: bool, size in 1_usize..22,
+        ) {
+            let anchors = Anchors::new(&AnchorConfig::default(), size);
+            let target = [at[0], at[1], side[0], side[1]];
+            let cfg = LabelConfig { inclusive_iou: inclusive, ..LabelConfig::default() };
+            let (positive, negative) = candidates(&anchors, target, &cfg);
+            let mut labeller = Labeller::new(&anchors);
+            labeller.sort([5.0, 5.0, 9.0, 9.0], &cfg);
+            labeller.sort(target.map(f64::from), &cfg);
+            let whole = |list: &[u32]| list.iter().map(|&i| i as usize).collect::<Vec<_>>();
+            prop_assert_eq!((whole(&labeller.positive), whole(&labeller.background)), (positive, negative));
+            let mut reg = vec![f32::NAN; 4 * anchors.len()];
+            labeller.deltas(target.map(f64::from), &mut reg);
+            for (i, anchor) in anchors.as_slice().iter().enumerate() {
+                let expected = encode(anchor.map(f64::from), target.map(f64::from)).map(|v| v as f32);
+                let found = [0, 1, 2, 3].map(|c| reg[c * anchors.len() + i]);
+                prop_assert_eq!(found, expected);
+            }
+        }
+
+        #[test]
         fn choosing_keeps_distinct_elements(n in 0_usize..50, count in 0_usize..60, key: u64) {
-            let mut chosen = choose((0..n).collect(), count, &mut Rng::new(key));
-            prop_assert_eq!(chosen.len(), count.min(n));
+            let mut chosen: Vec<u32> = (0..n as u32).collect();
+            let kept = choose(&mut chosen, count, &mut Rng::new(key));
+            prop_assert_eq!(kept, count.min(n));
+            chosen.truncate(kept);
             chosen.sort_unstable();
             chosen.dedup();
             prop_assert_eq!(chosen.len(), count.min(n));

@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Measured};
 use crate::init;
-use crate::loader::{Batch, Loader, Recipe, threads};
+use crate::loader::{Batch, Loader, Recipe, STAGES, threads};
 use crate::optim::Sgd;
 use crate::schedule::learning_rate;
 use crate::train::TrainError;
@@ -12,6 +12,7 @@ use shards::order::{Rng, key};
 use siamrpn::anchors::Anchors;
 use siamrpn::device::device;
 use siamrpn::labels::label;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +51,12 @@ pub struct Figures {
     /// Pairs per second of processor time, all threads together: what one free core does; 0 where the system does
     /// not say.
     pub pairs_per_cpu_s: f64,
+    /// Share of the loader threads' time that went to each stage; only where the loader alone is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage_shares: Option<BTreeMap<&'static str, f64>>,
+    /// Pairs per second of processor time if decoding were all there is; only where the loader alone is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_ceiling_pairs_per_cpu_s: Option<f64>,
     /// Steps measured.
     pub steps: u64,
     /// Steps before the clock started.
@@ -88,12 +95,13 @@ pub fn bench(
             Some(Engine::new(init::random(&cfg.model, cfg.run.seed, &device)?, Sgd::default(), device))
         }
     };
-    let mut loader = match subject {
+    let recipe = match subject {
         Subject::Model => None,
-        Subject::Loader | Subject::Train => {
-            let recipe = Arc::new(Recipe::open(data, cfg)?);
-            Some(Loader::start(&recipe, 0..u64::MAX)?)
-        }
+        Subject::Loader | Subject::Train => Some(Arc::new(Recipe::open(data, cfg)?)),
+    };
+    let mut loader = match &recipe {
+        Some(recipe) => Some(Loader::start(recipe, 0..u64::MAX)?),
+        None => None,
     };
     let fixed = made_up(cfg);
     let workers = loader.as_ref().map_or(0, |_| threads(cfg.run.workers));
@@ -107,10 +115,14 @@ pub fn bench(
         };
         *wait += asked.elapsed();
         let batch = loaded.as_ref().unwrap_or(&fixed);
-        Ok(match engine.as_mut() {
+        let measured = match engine.as_mut() {
             Some(engine) => Some(engine.step(batch, cfg, 1, lr)?),
             None => None,
-        })
+        };
+        if let (Some(loader), Some(batch)) = (&loader, loaded) {
+            loader.give_back(batch);
+        }
+        Ok(measured)
     };
     // Queues that were filled while nobody looked must not count.
     let warmup_steps = WARM_UP + if workers > 0 { (cfg.run.prefetch + 2 * workers) as u64 } else { 0 };
@@ -118,6 +130,7 @@ pub fn bench(
         Measured::read(step(&mut wait)?.into_iter().collect())?;
     }
     wait = Duration::ZERO;
+    let times = recipe.as_ref().map(|r| r.times());
     let cpu = cpu_seconds();
     let started = Instant::now();
     let mut steps = 0;
@@ -128,6 +141,12 @@ pub fn bench(
     }
     let seconds = started.elapsed().as_secs_f64();
     let cpu = cpu_seconds() - cpu;
+    let stages = match (subject, &recipe, times) {
+        (Subject::Loader, Some(recipe), Some(before)) => Some(shares(before, recipe.times())),
+        _ => None,
+    };
+    let pairs_per_cpu_s = if cpu > 0.0 { steps as f64 * cfg.run.batch as f64 / cpu } else { 0.0 };
+    let decode = stages.as_ref().and_then(|s| s.get("decode")).copied();
     let per_step = 1e3 / steps as f64;
     let pairs_per_s = steps as f64 * cfg.run.batch as f64 / seconds;
     Ok(Figures {
@@ -137,7 +156,9 @@ pub fn bench(
         step_ms: seconds * per_step,
         data_wait_ms: wait.as_secs_f64() * per_step,
         pairs_per_s_per_thread: (subject == Subject::Loader).then(|| pairs_per_s / workers.max(1) as f64),
-        pairs_per_cpu_s: if cpu > 0.0 { steps as f64 * cfg.run.batch as f64 / cpu } else { 0.0 },
+        pairs_per_cpu_s,
+        decode_ceiling_pairs_per_cpu_s: decode.filter(|d| *d > 0.0).map(|d| pairs_per_cpu_s / d),
+        stage_shares: stages,
         steps,
         warmup_steps,
         seconds,
@@ -148,6 +169,13 @@ pub fn bench(
         parameters: engine.as_ref().map_or(0, |e| siamrpn::params::count(e.net())),
         memory_bytes: memory(),
     })
+}
+
+/// Share of each stage in the time between two readings.
+fn shares(before: [u64; STAGES.len()], after: [u64; STAGES.len()]) -> BTreeMap<&'static str, f64> {
+    let spent: Vec<u64> = before.iter().zip(after).map(|(b, a)| a.saturating_sub(*b)).collect();
+    let all = spent.iter().sum::<u64>().max(1) as f64;
+    STAGES.into_iter().zip(spent).map(|(name, nanos)| (name, nanos as f64 / all)).collect()
 }
 
 /// A batch of noise with one target in the middle of each search image.

@@ -97,6 +97,9 @@ struct RunArgs {
     /// Go on from the newest checkpoint in the run folder
     #[arg(long)]
     resume: bool,
+    /// Shards that are read at a time, for disks and object stores that need local reads: data.shuffle_window
+    #[arg(long, value_name = "SHARDS")]
+    shuffle_window: Option<u32>,
     /// No progress on standard error
     #[arg(long, short)]
     quiet: bool,
@@ -290,14 +293,10 @@ fn trained(args: RunArgs) -> Result<u8, Failure> {
         }
         talk("interrupted: finishing the step and writing a checkpoint (once more to stop at once)");
     });
-    let options = Options {
-        data: args.data,
-        out: args.out,
-        layers: args.config.into(),
-        device: args.device,
-        resume: args.resume,
-        quiet: args.quiet,
-    };
+    let mut layers = Layers::from(args.config);
+    layers.overrides.extend(args.shuffle_window.map(|n| format!("data.shuffle_window={n}")));
+    let options =
+        Options { data: args.data, out: args.out, layers, device: args.device, resume: args.resume, quiet: args.quiet };
     let summary = train::run(&options, &INTERRUPT)?;
     print(args.json, &summary, |s: &Summary| {
         let loss = s.last.as_ref().and_then(|l| l.loss).map_or("-".to_owned(), |l| format!("{l:.4}"));
@@ -337,9 +336,17 @@ fn benched(args: BenchArgs) -> Result<u8, Failure> {
     let figures = bench::bench(args.subject, &data, &cfg, &args.device, Duration::from_secs_f64(args.seconds))?;
     print(args.json, &figures, |f: &Figures| {
         let per_thread = f.pairs_per_s_per_thread.map_or(String::new(), |v| format!(", {v:.1} per thread"));
+        let stages = f.stage_shares.iter().flatten().map(|(name, share)| format!(" {name} {:.1} %", 100.0 * share));
+        let stages = f.decode_ceiling_pairs_per_cpu_s.map_or(String::new(), |ceiling| {
+            let stages: Vec<String> = stages.collect();
+            format!(
+                "\nof it{}\ndecoding alone would give {ceiling:.1} pairs per second of processor time",
+                stages.join(",")
+            )
+        });
         format!(
             "{:.1} pairs/s{per_thread} ({:.1} per second of processor time), {:.1} ms per step of {} pairs ({:.1} ms waiting \
-             for data), {} steps in {:.1} s",
+             for data), {} steps in {:.1} s{stages}",
             f.pairs_per_s, f.pairs_per_cpu_s, f.step_ms, f.batch, f.data_wait_ms, f.steps, f.seconds
         )
     })?;

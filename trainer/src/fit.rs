@@ -1,5 +1,6 @@
 //! Does a dataset fit a configuration? Mixed crop sizes and scales ruin training silently, so they are refused here.
 
+use schemas::build::PairsConfig;
 use schemas::shard::ShardMeta;
 use schemas::train::TrainConfig;
 use shards::reader::Dataset;
@@ -22,6 +23,21 @@ pub enum FitError {
         found: String,
         /// Key in the configuration.
         key: &'static str,
+        /// Value in the configuration.
+        expected: String,
+    },
+    /// The pairs of the dataset were drawn with another configuration.
+    #[error(
+        "the pairs of dataset {path} were drawn with {key} = {found}, the configuration has {expected}: set {key}={found}, \
+         or lay the pairs out again with `ingest pairs`"
+    )]
+    Order {
+        /// The dataset.
+        path: PathBuf,
+        /// Key in the configuration.
+        key: String,
+        /// Value the pairs were drawn with.
+        found: String,
         /// Value in the configuration.
         expected: String,
     },
@@ -51,6 +67,34 @@ pub enum FitError {
         /// Keys that decide about it.
         keys: &'static str,
     },
+}
+
+/// Checks that pairs which were laid out are the ones that the configuration draws.
+///
+/// # Errors
+/// [`FitError::Order`] names both values.
+pub fn check_order(dataset: &Dataset, pairs: &PairsConfig, cfg: &TrainConfig) -> Result<(), FitError> {
+    let differs = |key: String, found: String, expected: String| {
+        Err(FitError::Order { path: dataset.path().to_path_buf(), key, found, expected })
+    };
+    if pairs.seed != cfg.run.seed {
+        return differs("run.seed".to_owned(), pairs.seed.to_string(), cfg.run.seed.to_string());
+    }
+    if pairs.batch != cfg.run.batch as u64 {
+        return differs("run.batch".to_owned(), pairs.batch.to_string(), cfg.run.batch.to_string());
+    }
+    if cfg.run.steps_per_epoch > pairs.steps_per_epoch {
+        let (found, expected) = (pairs.steps_per_epoch, cfg.run.steps_per_epoch);
+        return differs("run.steps_per_epoch".to_owned(), found.to_string(), expected.to_string());
+    }
+    let [found, expected] = [&pairs.data, &cfg.data].map(|data| serde_json::json!(data));
+    for (key, found) in found.as_object().into_iter().flatten() {
+        let expected = &expected[key.as_str()];
+        if found != expected {
+            return differs(format!("data.{key}"), found.to_string(), expected.to_string());
+        }
+    }
+    Ok(())
 }
 
 /// Checks the first shard's metadata (all shards of a dataset come from one configuration) and every source's search

@@ -8,21 +8,24 @@
 //! same whatever the number of threads, and they arrive in the order of the steps. A full queue stops its worker; a
 //! dropped loader closes the queues and joins all workers.
 
-use crate::augment::{self, AugmentError, Sides};
+use crate::augment::{Augment, AugmentError, Sides, Workspace};
 use crate::fit::{self, FitError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use schemas::train::TrainConfig;
-use shards::image::{ImageError, Rgb};
-use shards::jpeg::{Limits, decode_image};
+use shards::image::ImageError;
+use shards::jpeg::{Decoder, Limits};
 use shards::order::{Rng, key};
+use shards::pairs::{PairsError, Stored};
 use shards::plan::{PairRef, Plan, PlanError, RowId, Tracks};
 use shards::reader::{Dataset, ReadError, Row};
 use siamrpn::anchors::Anchors;
-use siamrpn::labels::label;
+use siamrpn::labels::Labeller;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// Pairs of the plan that are tried in place of an unreadable one.
 const SUBSTITUTES: usize = 32;
@@ -41,6 +44,22 @@ pub enum LoadError {
     /// Dataset and configuration do not fit.
     #[error(transparent)]
     Fit(#[from] FitError),
+    /// Pairs that were laid out cannot be read.
+    #[error(transparent)]
+    Pairs(#[from] PairsError),
+    /// The dataset has no pairs for this epoch.
+    #[error(
+        "the pairs of epoch {epoch} were not laid out, those of {first}..{last} were: run `ingest pairs` for more epochs, or \
+         train on the dataset they were drawn from"
+    )]
+    Epoch {
+        /// The epoch, from 1.
+        epoch: u32,
+        /// First epoch there is.
+        first: u32,
+        /// Last epoch there is.
+        last: u32,
+    },
     /// Too many rows in a row are damaged.
     #[error(
         "no readable pair among {tried} tried for step {step}; the last one failed with: {last}; run `shards verify` on \
@@ -73,8 +92,44 @@ enum PairError {
     Augment(#[from] AugmentError),
 }
 
+/// What a worker's time goes to; the numbers of [`Recipe::times`] are in this order.
+pub const STAGES: [&str; 5] = ["read", "decode", "resample", "label", "other"];
+
+/// A clock that is read between stages.
+#[derive(Debug)]
+struct Laps {
+    last: Instant,
+    nanos: [u64; STAGES.len()],
+}
+
+impl Laps {
+    fn new() -> Self {
+        Self { last: Instant::now(), nanos: [0; STAGES.len()] }
+    }
+
+    /// The time since the last call belongs to stage `number` of [`STAGES`].
+    fn end(&mut self, number: usize) {
+        let now = Instant::now();
+        if let Some(slot) = self.nanos.get_mut(number) {
+            *slot += u64::try_from((now - self.last).as_nanos()).unwrap_or(u64::MAX);
+        }
+        self.last = now;
+    }
+}
+
+/// What a worker keeps from pair to pair, so that nothing is allocated for one.
+#[derive(Debug)]
+pub struct Hands {
+    decoder: Decoder,
+    workspace: Workspace,
+    labeller: Labeller,
+    /// The decoded part of one crop.
+    pixels: Vec<u8>,
+    laps: Laps,
+}
+
 /// The images and labels of one step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Step of the run, from 0.
     pub step: u64,
@@ -96,16 +151,27 @@ pub struct Batch {
     pub substituted: u64,
 }
 
+/// Where the order of pairs comes from.
+#[derive(Debug)]
+enum Order {
+    /// Drawn from a dataset of tracks.
+    Drawn(Plan),
+    /// Laid out by `ingest pairs`.
+    Stored(Stored),
+}
+
 /// Everything a worker needs to make the batch of any step.
 #[derive(Debug)]
 pub struct Recipe {
     dataset: Dataset,
-    plan: Plan,
+    order: Order,
     cfg: TrainConfig,
     anchors: Anchors,
     sides: Sides,
     steps_per_epoch: u64,
     limits: Limits,
+    /// Nanoseconds per stage, all workers together.
+    times: [AtomicU64; STAGES.len()],
 }
 
 impl Recipe {
@@ -115,21 +181,35 @@ impl Recipe {
     /// [`LoadError`] when the dataset cannot be read, does not fit, or has nothing to draw.
     pub fn open(path: &Path, cfg: &TrainConfig) -> Result<Self, LoadError> {
         let dataset = Dataset::open(path)?;
-        let tracks = Tracks::read(path, cfg.data.skip_flags)?;
         if !dataset.manifest().shards.is_empty() {
             fit::check(&dataset, dataset.shard(0)?.meta(), cfg)?;
         }
-        let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
-        let steps_per_epoch =
-            if cfg.run.steps_per_epoch == 0 { plan.steps_per_epoch() } else { cfg.run.steps_per_epoch };
+        let (order, full_steps) = match Stored::open(&dataset)? {
+            Some(stored) => {
+                fit::check_order(&dataset, stored.config(), cfg)?;
+                let steps = stored.config().steps_per_epoch;
+                (Order::Stored(stored), Ok(steps))
+            }
+            None => {
+                let tracks = Tracks::read(path, cfg.data.skip_flags)?;
+                let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
+                let steps = plan.full_steps();
+                (Order::Drawn(plan), steps)
+            }
+        };
+        let steps_per_epoch = match cfg.run.steps_per_epoch {
+            0 => full_steps?,
+            given => given,
+        };
         Ok(Self {
             anchors: Anchors::new(&cfg.model.anchors, cfg.model.response(cfg.model.train_search_px)),
             sides: Sides { template: cfg.model.exemplar_px as usize, search: cfg.model.train_search_px as usize },
-            steps_per_epoch: steps_per_epoch.max(1),
+            steps_per_epoch,
             dataset,
-            plan,
+            order,
             cfg: cfg.clone(),
             limits: Limits::default(),
+            times: [const { AtomicU64::new(0) }; STAGES.len()],
         })
     }
 
@@ -171,71 +251,121 @@ impl Recipe {
     /// # Errors
     /// [`LoadError::Damaged`] when there is no substitute either.
     pub fn batch(&self, step: u64) -> Result<Batch, LoadError> {
-        let pairs = self.cfg.run.batch;
-        let n = self.anchors.len();
-        let bytes = |side: usize| Vec::with_capacity(pairs * side * side * 3);
-        let mut batch = Batch {
-            step,
-            pairs,
-            template: bytes(self.sides.template),
-            search: bytes(self.sides.search),
-            labels: Vec::with_capacity(pairs * n),
-            deltas: Vec::with_capacity(pairs * 4 * n),
-            targets: Vec::with_capacity(pairs),
-            negative: Vec::with_capacity(pairs),
-            substituted: 0,
-        };
-        for i in 0..pairs {
-            self.add(step, i, &mut batch)?;
-        }
+        let mut batch = Batch::default();
+        self.fill(step, &mut self.hands(), &mut batch)?;
         Ok(batch)
     }
 
-    /// The pair at place `i` of a step.
+    /// What one worker needs.
     #[must_use]
-    pub fn pair_at(&self, step: u64, i: usize) -> PairRef {
-        self.plan.pair(self.epoch(step) - 1, step % self.steps_per_epoch, i)
+    pub fn hands(&self) -> Hands {
+        Hands {
+            decoder: Decoder::default(),
+            workspace: Workspace::default(),
+            labeller: Labeller::new(&self.anchors),
+            pixels: Vec::new(),
+            laps: Laps::new(),
+        }
     }
 
-    fn add(&self, step: u64, i: usize, batch: &mut Batch) -> Result<(), LoadError> {
+    /// As [`Recipe::batch`], into the buffers of an old batch.
+    ///
+    /// # Errors
+    /// As [`Recipe::batch`].
+    pub fn fill(&self, step: u64, hands: &mut Hands, batch: &mut Batch) -> Result<(), LoadError> {
+        hands.laps = Laps::new();
+        let (pairs, n) = (self.cfg.run.batch, self.anchors.len());
+        let image = |side: usize| side * side * 3;
+        (batch.step, batch.pairs, batch.substituted) = (step, pairs, 0);
+        // Every byte is written anew; an old batch of the same run has the lengths already.
+        batch.template.resize(pairs * image(self.sides.template), 0);
+        batch.search.resize(pairs * image(self.sides.search), 0);
+        batch.labels.resize(pairs * n, 0);
+        batch.deltas.resize(pairs * 4 * n, 0.0);
+        batch.targets.clear();
+        batch.negative.clear();
+        let images = batch
+            .template
+            .chunks_exact_mut(image(self.sides.template))
+            .zip(batch.search.chunks_exact_mut(image(self.sides.search)));
+        let labels = batch.labels.chunks_exact_mut(n).zip(batch.deltas.chunks_exact_mut(4 * n));
+        for (i, (images, labels)) in images.zip(labels).enumerate() {
+            let (pair, target, replaced) = self.add(step, i, hands, images)?;
+            let mut rng = Rng::new(key(&[pair.aug_key, 0x6c_6162]));
+            hands.laps.end(4);
+            hands.labeller.label(&self.anchors, target, &self.cfg.labels, pair.negative, &mut rng, labels);
+            hands.laps.end(3);
+            batch.targets.push(target);
+            batch.negative.push(pair.negative);
+            batch.substituted += u64::from(replaced);
+        }
+        hands.laps.end(4);
+        for (total, nanos) in self.times.iter().zip(hands.laps.nanos) {
+            total.fetch_add(nanos, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds that all workers have spent so far on each of [`STAGES`].
+    #[must_use]
+    pub fn times(&self) -> [u64; STAGES.len()] {
+        std::array::from_fn(|i| self.times.get(i).map_or(0, |t| t.load(Ordering::Relaxed)))
+    }
+
+    /// The pair at place `i` of a step.
+    ///
+    /// # Errors
+    /// [`LoadError::Epoch`] when the dataset holds the pairs of other epochs only.
+    pub fn pair_at(&self, step: u64, i: usize) -> Result<PairRef, LoadError> {
+        let (epoch, in_epoch) = (self.epoch(step), step % self.steps_per_epoch);
+        match &self.order {
+            Order::Drawn(plan) => Ok(plan.pair(epoch - 1, in_epoch, i)),
+            Order::Stored(stored) => stored.pair(epoch - 1, in_epoch, i).ok_or_else(|| {
+                let (first, last) = (stored.config().first_epoch, stored.config().last_epoch);
+                LoadError::Epoch { epoch, first, last }
+            }),
+        }
+    }
+
+    /// Makes the images of the pair at place `i`, or of a substitute; answers the pair, its target in the search image,
+    /// and whether anything stands in for it.
+    fn add(
+        &self,
+        step: u64,
+        i: usize,
+        hands: &mut Hands,
+        (template, search): (&mut [u8], &mut [u8]),
+    ) -> Result<(PairRef, [f32; 4], bool), LoadError> {
         let mut last = String::new();
         for attempt in 0..SUBSTITUTES {
-            let pair = self.pair_at(step, i + attempt);
-            match self.make(pair) {
-                Ok((made, replaced)) => {
-                    #[expect(clippy::cast_possible_truncation, reason = "labels are made in f32")]
-                    let target = made.target.map(|v| v as f32);
-                    let mut rng = Rng::new(key(&[pair.aug_key, 0x6c_6162]));
-                    let labels = label(&self.anchors, target, &self.cfg.labels, pair.negative, &mut rng);
-                    batch.template.extend_from_slice(&made.template.data);
-                    batch.search.extend_from_slice(&made.search.data);
-                    batch.labels.extend(labels.cls);
-                    batch.deltas.extend(labels.reg);
-                    batch.targets.push(target);
-                    batch.negative.push(pair.negative);
-                    batch.substituted += u64::from(replaced || attempt > 0);
-                    return Ok(());
-                }
+            let pair = self.pair_at(step, i + attempt)?;
+            let augment = Augment::new(self.sides, &self.cfg.augment, pair.aug_key);
+            let mut make = || -> Result<([f64; 4], bool), PairError> {
+                let (_, a) = self.draw(pair.template, Side::Template, &augment, hands, template)?;
+                let (target, b) = self.draw(pair.search, Side::Search, &augment, hands, search)?;
+                Ok((target, a || b))
+            };
+            match make() {
+                #[expect(clippy::cast_possible_truncation, reason = "labels are made in f32")]
+                Ok((target, replaced)) => return Ok((pair, target.map(|v| v as f32), replaced || attempt > 0)),
                 Err(e) => last = e.to_string(),
             }
         }
         Err(LoadError::Damaged { step, tried: SUBSTITUTES, last })
     }
 
-    /// Reads, decodes and augments a pair; true when a neighbouring row stands in.
-    fn make(&self, pair: PairRef) -> Result<(augment::Pair, bool), PairError> {
-        let (_, template, a) = self.image(pair.template, Row::template)?;
-        let (row, search, b) = self.image(pair.search, Row::search)?;
-        let target = row.bbox().map(f64::from);
-        let made = augment::pair(&template, &search, target, self.sides, &self.cfg.augment, pair.aug_key)?;
-        Ok((made, a || b))
-    }
-
-    /// One image of a row, or of the next readable row of its track; true when another row stands in.
-    fn image(&self, id: RowId, column: impl Fn(&Row) -> &[u8]) -> Result<(Row, Rgb, bool), PairError> {
-        let first = self.read(id, &column);
-        let error = match first {
-            Ok((row, image)) => return Ok((row, image, false)),
+    /// One image of a row, or of the next readable row of its track; answers the target in it, and whether another row
+    /// stands in.
+    fn draw(
+        &self,
+        id: RowId,
+        side: Side,
+        augment: &Augment,
+        hands: &mut Hands,
+        out: &mut [u8],
+    ) -> Result<([f64; 4], bool), PairError> {
+        let error = match self.draw_row(id, None, side, augment, hands, out) {
+            Ok(target) => return Ok((target, false)),
             Err(e) => e,
         };
         // Where the row lies in its track is known from the row itself; without that there is no neighbour.
@@ -245,23 +375,62 @@ impl Recipe {
         let mut last = PairError::Image(ImageError::Damaged("no other row in the track".to_owned()));
         for k in 1..length.min(SUBSTITUTE_ROWS + 1) {
             let next = RowId { shard: id.shard, row: first + (place + k) % length };
-            match self.read(next, &column) {
-                Ok((other, image)) if other.video() == row.video() && other.track() == row.track() => {
-                    return Ok((other, image, true));
-                }
-                Ok(_) => {}
+            match self.draw_row(next, Some(&row), side, augment, hands, out) {
+                Ok(target) => return Ok((target, true)),
                 Err(e) => last = e,
             }
         }
         Err(last)
     }
 
-    fn read(&self, id: RowId, column: &impl Fn(&Row) -> &[u8]) -> Result<(Row, Rgb), PairError> {
+    /// Reads, decodes and augments one image; `track` is a row whose track the row must be of.
+    fn draw_row(
+        &self,
+        id: RowId,
+        track: Option<&Row>,
+        side: Side,
+        augment: &Augment,
+        hands: &mut Hands,
+        out: &mut [u8],
+    ) -> Result<[f64; 4], PairError> {
+        hands.laps.end(4);
         let row = self.dataset.row(id.shard, id.row)?;
+        if track.is_some_and(|other| other.video() != row.video() || other.track() != row.track()) {
+            return Err(PairError::Image(ImageError::Damaged("the next row is of another track".to_owned())));
+        }
         row.check()?;
-        let image = decode_image(column(&row), &self.limits)?;
-        Ok((row, image))
+        hands.laps.end(0);
+        let bytes = match side {
+            Side::Template => row.template(),
+            Side::Search => row.search(),
+        };
+        let mut image = None;
+        let choose = |width: usize, height: usize| -> Result<_, PairError> {
+            let laid = match side {
+                Side::Template => augment.template(width, height),
+                Side::Search => augment.search(width, height),
+            }?;
+            image = Some(laid);
+            Ok(laid.part())
+        };
+        hands.decoder.part(bytes, &self.limits, choose, &mut hands.pixels)?;
+        hands.laps.end(1);
+        let image = image.ok_or_else(|| ImageError::Damaged("no size".to_owned()))?;
+        let target = match side {
+            Side::Template => [0.0; 4],
+            Side::Search => image.target(row.bbox().map(f64::from))?,
+        };
+        image.draw(&hands.pixels, &mut hands.workspace, out);
+        hands.laps.end(2);
+        Ok(target)
     }
+}
+
+/// Which image of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Template,
+    Search,
 }
 
 /// Worker threads that are ahead of the training loop.
@@ -269,6 +438,8 @@ impl Recipe {
 pub struct Loader {
     /// Queue of each worker. Emptied first when the loader is dropped: a worker that waits to send then ends.
     queues: Vec<Receiver<Result<Batch, LoadError>>>,
+    /// Batches that have done their service; the workers fill them again.
+    spent: (Sender<Batch>, Receiver<Batch>),
     /// Joined when the loader is dropped.
     workers: Vec<JoinHandle<()>>,
     steps: Range<u64>,
@@ -292,20 +463,31 @@ impl Loader {
     pub fn start(recipe: &Arc<Recipe>, steps: Range<u64>) -> Result<Self, LoadError> {
         let count = threads(recipe.cfg.run.workers);
         let ahead = recipe.cfg.run.prefetch.div_ceil(count).max(1);
-        let mut loader =
-            Self { queues: Vec::with_capacity(count), workers: Vec::with_capacity(count), start: steps.start, steps };
+        let mut loader = Self {
+            queues: Vec::with_capacity(count),
+            spent: bounded(count * (ahead + 1)),
+            workers: Vec::with_capacity(count),
+            start: steps.start,
+            steps,
+        };
         for number in 0..count {
             let (to, queue) = bounded(ahead);
-            let recipe = Arc::clone(recipe);
+            let (recipe, spent) = (Arc::clone(recipe), loader.spent.1.clone());
             let own = (loader.steps.start + number as u64..loader.steps.end).step_by(count);
             let worker = std::thread::Builder::new()
                 .name(format!("loader-{number}"))
-                .spawn(move || work(&recipe, own, &to))
+                .spawn(move || work(&recipe, own, &spent, &to))
                 .map_err(LoadError::Thread)?;
             loader.queues.push(queue);
             loader.workers.push(worker);
         }
         Ok(loader)
+    }
+
+    /// Takes a batch back whose service is done: the next one is made in its memory.
+    pub fn give_back(&self, batch: Batch) {
+        // With more batches under way than the workers can use, the rest is freed.
+        let _freed = self.spent.0.try_send(batch);
     }
 }
 
@@ -325,9 +507,16 @@ impl Iterator for Loader {
     }
 }
 
-fn work(recipe: &Recipe, steps: impl Iterator<Item = u64>, to: &Sender<Result<Batch, LoadError>>) {
+fn work(
+    recipe: &Recipe,
+    steps: impl Iterator<Item = u64>,
+    spent: &Receiver<Batch>,
+    to: &Sender<Result<Batch, LoadError>>,
+) {
+    let mut hands = recipe.hands();
     for step in steps {
-        let batch = recipe.batch(step);
+        let mut batch = spent.try_recv().unwrap_or_default();
+        let batch = recipe.fill(step, &mut hands, &mut batch).map(|()| batch);
         let failed = batch.is_err();
         // A closed queue means that nobody waits any more.
         if to.send(batch).is_err() || failed {

@@ -300,6 +300,7 @@ impl Training<'_> {
             self.state.step = batch.step + 1;
             self.state.epoch = epoch;
             self.state.substituted += batch.substituted;
+            loader.give_back(batch);
             let due = |every: u64| every > 0 && self.state.step.is_multiple_of(every);
             let save = due(self.cfg.run.checkpoint_every) || due(self.recipe.steps_per_epoch());
             if save || due(self.cfg.run.log_every) {

@@ -92,7 +92,7 @@ fn unreadable_rows_are_replaced_and_counted() {
     let (before, after) = (all(&good, steps.clone()), all(&bad, steps.clone()));
     let substituted: u64 = after.iter().map(|b| b.substituted).sum();
     let hit = |id: shards::plan::RowId| (6 + 2..=6 + 3).contains(&id.row);
-    let drawn = (0..16).flat_map(|s| [bad.pair_at(s, 0), bad.pair_at(s, 1)]);
+    let drawn = (0..16).flat_map(|s| [bad.pair_at(s, 0).unwrap(), bad.pair_at(s, 1).unwrap()]);
     let expected = drawn.filter(|p| hit(p.template) || hit(p.search)).count();
     assert_eq!(substituted, expected as u64);
     assert!(substituted > 0);
@@ -129,6 +129,69 @@ fn a_dataset_without_readable_rows_is_an_error_and_no_hang() {
     let e = loader.next().unwrap().unwrap_err();
     assert!(matches!(e, LoadError::Damaged { step: 0, .. }), "{e}");
     assert!(e.to_string().contains("shards verify"), "{e}");
+}
+
+#[test]
+fn pairs_laid_out_give_the_same_bytes() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    dataset(dir.path(), 352, None);
+    let more = ["data.negative_probability=0.4", "data.pairs_per_unit=3", "data.gap=2"];
+    let cfg = layers(&more).resolve().unwrap();
+    let write = || shards::pairs::write(dir.path(), &cfg, 1..=2, out.path(), |_, _| true);
+    let manifest = write().unwrap();
+    assert_eq!((manifest.totals.rows, cfg.run.epochs), (24, 2));
+    assert_eq!(shards::verify::verify(out.path(), |_| {}).unwrap().findings, []);
+    let (drawn, stored) = (open(dir.path(), &more).unwrap(), open(out.path(), &more).unwrap());
+    assert_eq!(stored.steps_per_epoch(), drawn.steps_per_epoch());
+    let batches = all(&drawn, 0..12);
+    assert!(batches.iter().any(|b| b.negative.contains(&true)));
+    assert_eq!(batches, all(&stored, 0..12));
+    // The pairs of one step lie side by side, in order.
+    let rows: Vec<_> = (0..12).flat_map(|s| [0, 1].map(|i| stored.pair_at(s, i).unwrap().search.row)).collect();
+    assert_eq!(rows, (0..24).collect::<Vec<_>>());
+    let beyond = stored.batch(12).unwrap_err();
+    assert!(matches!(beyond, LoadError::Epoch { epoch: 3, first: 1, last: 2 }), "{beyond}");
+    for (other, parts) in [
+        ("run.seed=9", ["run.seed", "= 1,", "has 9"]),
+        ("run.batch=3", ["run.batch", "= 2,", "has 3"]),
+        ("data.gap=5", ["data.gap", "= 2,", "has 5"]),
+        ("data.negative_probability=0.5", ["data.negative_probability", "= 0.4,", "has 0.5"]),
+    ] {
+        let more: Vec<&str> = more.iter().copied().chain([other]).collect();
+        let text = open(out.path(), &more).unwrap_err().to_string();
+        assert!(parts.iter().all(|p| text.contains(p)), "{text}");
+    }
+    assert!(write().unwrap_err().to_string().contains("complete dataset"));
+    // Cut off before its last step, it goes on and ends with the same dataset.
+    std::fs::remove_file(out.path().join("dataset.json")).unwrap();
+    assert_eq!(write().unwrap(), manifest);
+    let nested = shards::pairs::write(out.path(), &cfg, 1..=1, &dir.path().join("again"), |_, _| true).unwrap_err();
+    assert!(nested.to_string().contains("pairs already"), "{nested}");
+}
+
+#[test]
+fn an_epoch_shorter_than_a_batch_needs_a_number_of_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 352, None);
+    let e = open(dir.path(), &["run.batch=9"]).unwrap_err();
+    assert!(e.to_string().contains("8 pairs") && e.to_string().contains("run.steps_per_epoch"), "{e}");
+    let recipe = open(dir.path(), &["run.batch=9", "run.steps_per_epoch=3"]).unwrap();
+    assert_eq!(recipe.steps_per_epoch(), 3);
+    assert_eq!(all(&recipe, 0..4).iter().map(|b| b.pairs).collect::<Vec<_>>(), [9; 4]);
+}
+
+#[test]
+fn memory_of_old_batches_is_used_again_without_a_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    dataset(dir.path(), 352, None);
+    let recipe = open(dir.path(), &["run.workers=1", "data.negative_probability=0.3"]).unwrap();
+    let fresh: Vec<Batch> = (0..9).map(|step| recipe.batch(step).unwrap()).collect();
+    let mut loader = Loader::start(&recipe, 0..9).unwrap();
+    for expected in &fresh {
+        let batch = loader.next().unwrap().unwrap();
+        assert_eq!(&batch, expected);
+        loader.give_back(batch);
+    }
 }
 
 #[test]

@@ -39,6 +39,20 @@ impl Index {
         Ok(Self { batches })
     }
 
+    /// Calls `f` for every row of a dataset's index; only one record batch of it is in memory at a time.
+    ///
+    /// # Errors
+    /// As [`Index::read`].
+    pub fn scan(dataset: &Path, mut f: impl FnMut(IndexRow<'_>)) -> Result<(), ReadError> {
+        let path = dataset.join(INDEX_FILE);
+        let file = IpcFile::open(&path)?;
+        check_fields(&path, &index_schema(), &file.schema)?;
+        for number in 0..file.headers.len() {
+            Self { batches: vec![file.batch(number)?] }.for_each(&mut f);
+        }
+        Ok(())
+    }
+
     /// Checks that a dataset folder has an index whose structure and columns are right, without decoding it.
     ///
     /// # Errors

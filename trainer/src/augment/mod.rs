@@ -4,11 +4,12 @@
 //! Units: pixels of the search image, origin at its left/top edge; the target is centre form.
 
 mod pixels;
+mod window;
 
-use crate::augment::pixels::{Blur, blur, flip, gray, shift_colour};
+use crate::augment::pixels::{Blur, blur, gray, shift_colour};
+use crate::augment::window::{Cut, Resampler, Window};
 use schemas::train::AugmentConfig;
-use shards::crop::resize;
-use shards::image::Rgb;
+use shards::image::Part;
 use shards::order::{Rng, key};
 
 /// Principal axes of natural images' colours on 0 to 255, one row per channel R, G, B (PySOT's constants).
@@ -35,14 +36,6 @@ pub enum AugmentError {
     /// The target box is no box.
     #[error("target box {0:?} is not finite or has no area")]
     Target([f64; 4]),
-    /// Cutting failed.
-    #[error("cutting the {what} image failed: {reason}")]
-    Cut {
-        /// Template or search.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
 }
 
 /// Sides of the network's images.
@@ -52,17 +45,6 @@ pub struct Sides {
     pub template: usize,
     /// Search image (255).
     pub search: usize,
-}
-
-/// A pair as the network sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pair {
-    /// Template image, RGB.
-    pub template: Rgb,
-    /// Search image, RGB.
-    pub search: Rgb,
-    /// Target in the search image: centre form, pixels from the image's centre.
-    pub target: [f64; 4],
 }
 
 /// Every random number of a pair, always drawn in the same order, so that switching one augmentation off leaves the
@@ -110,64 +92,114 @@ fn whole(rng: &mut Rng, reach: u32) -> i64 {
     rng.below(2 * reach.unsigned_abs() + 1).cast_signed() - reach
 }
 
-/// Makes the network's pair from stored crops.
+/// What happens to the pixels of one pair, decided before any of them is decoded.
 ///
-/// `target` is the target in the stored search crop: centre form, pixels from the crop's left/top edge. In order:
-/// stretch and shift of both images, mirroring, gray (BT.601 weights), colour along the principal axes, motion blur.
-///
-/// # Errors
-/// [`AugmentError`] when a crop is smaller than the configuration needs or the target is no box.
-pub fn pair(
-    template: &Rgb,
-    search: &Rgb,
-    target: [f64; 4],
-    sides: Sides,
-    cfg: &AugmentConfig,
-    aug_key: u64,
-) -> Result<Pair, AugmentError> {
-    let [cx, cy, w, h] = target;
-    if !target.iter().all(|v| v.is_finite()) || w <= 0.0 || h <= 0.0 {
-        return Err(AugmentError::Target(target));
+/// In order: stretch and shift of both images, mirroring, gray (BT.601 weights), colour along the principal axes, motion
+/// blur.
+#[derive(Debug, Clone)]
+pub struct Augment {
+    draws: Draws,
+    template: Window,
+    search: Window,
+}
+
+/// An image to be made: what is needed of its crop, and what is then done.
+#[derive(Debug, Clone, Copy)]
+pub struct Image<'a> {
+    cut: Cut,
+    draws: &'a Draws,
+    colour: Option<[f64; 3]>,
+    blur: Option<Blur>,
+}
+
+/// Buffers that are kept from image to image.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    resampler: Resampler,
+}
+
+impl Augment {
+    /// Draws the random numbers of a pair.
+    #[must_use]
+    pub fn new(sides: Sides, cfg: &AugmentConfig, aug_key: u64) -> Self {
+        let draws = Draws::new(aug_key, cfg);
+        let template = Window {
+            what: "template",
+            side: sides.template,
+            needed: cfg.needed_template_px(side(sides.template)) as usize,
+            reach: cfg.template_shift as usize,
+            stretch: draws.template_stretch,
+            shift: draws.template_shift,
+            flip: draws.flip,
+        };
+        let search = Window {
+            what: "search",
+            side: sides.search,
+            needed: cfg.needed_search_px(side(sides.search)) as usize,
+            reach: cfg.shift as usize,
+            stretch: draws.stretch,
+            shift: draws.shift,
+            flip: draws.flip,
+        };
+        Self { draws, template, search }
     }
-    let draws = Draws::new(aug_key, cfg);
-    let template_window = Window {
-        what: "template",
-        side: sides.template,
-        needed: cfg.needed_template_px(side(sides.template)) as usize,
-        reach: cfg.template_shift as usize,
-        stretch: draws.template_stretch,
-        shift: draws.template_shift,
-    };
-    let search_window = Window {
-        what: "search",
-        side: sides.search,
-        needed: cfg.needed_search_px(side(sides.search)) as usize,
-        reach: cfg.shift as usize,
-        stretch: draws.stretch,
-        shift: draws.shift,
-    };
-    let (mut z, _) = template_window.cut(template)?;
-    let (mut x, [map_x, map_y]) = search_window.cut(search)?;
-    let half = sides.search as f64 / 2.0;
-    let mut target = [map_x.apply(cx) - half, map_y.apply(cy) - half, w * map_x.scale, h * map_y.scale];
-    if draws.flip {
-        flip(&mut z);
-        flip(&mut x);
-        target[0] = -target[0];
+
+    /// The template image from a crop of this size.
+    ///
+    /// # Errors
+    /// [`AugmentError::Small`].
+    pub fn template(&self, width: usize, height: usize) -> Result<Image<'_>, AugmentError> {
+        let cut = self.template.lay(width, height)?;
+        Ok(Image { cut, draws: &self.draws, colour: self.draws.template_colour, blur: None })
     }
-    if draws.gray {
-        gray(&mut z);
-        gray(&mut x);
+
+    /// The search image from a crop of this size.
+    ///
+    /// # Errors
+    /// [`AugmentError::Small`].
+    pub fn search(&self, width: usize, height: usize) -> Result<Image<'_>, AugmentError> {
+        let cut = self.search.lay(width, height)?;
+        Ok(Image { cut, draws: &self.draws, colour: self.draws.search_colour, blur: self.draws.blur })
     }
-    for (image, colour) in [(&mut z, draws.template_colour), (&mut x, draws.search_colour)] {
-        if let Some(by) = colour {
-            shift_colour(image, by);
+}
+
+impl Image<'_> {
+    /// The part of the crop whose pixels are needed.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        self.cut.part
+    }
+
+    /// Makes the image, rows of RGB, from the pixels of [`Image::part`].
+    pub fn draw(&self, pixels: &[u8], workspace: &mut Workspace, out: &mut [u8]) {
+        workspace.resampler.draw(&self.cut, pixels, out);
+        if self.draws.gray {
+            gray(out);
+        }
+        if let Some(by) = self.colour {
+            shift_colour(out, by);
+        }
+        if let Some(kernel) = self.blur {
+            blur(out, self.cut.side(), kernel);
         }
     }
-    if let Some(kernel) = draws.blur {
-        blur(&mut x, kernel);
+
+    /// Where a target of the crop (centre form, pixels from the crop's left/top edge) lies in the image: centre form,
+    /// pixels from the image's centre.
+    ///
+    /// # Errors
+    /// [`AugmentError::Target`] when the target is no box.
+    pub fn target(&self, target: [f64; 4]) -> Result<[f64; 4], AugmentError> {
+        let [cx, cy, w, h] = target;
+        if !target.iter().all(|v| v.is_finite()) || w <= 0.0 || h <= 0.0 {
+            return Err(AugmentError::Target(target));
+        }
+        let [x, y] = self.cut.axes();
+        let half = self.cut.side() as f64 / 2.0;
+        let across = x.apply(cx) - half;
+        let across = if self.draws.flip { -across } else { across };
+        Ok([across, y.apply(cy) - half, w * x.scale, h * y.scale])
     }
-    Ok(Pair { template: z, search: x, target })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "sides of images are checked against u32 configuration values")]
@@ -175,78 +207,33 @@ fn side(px: usize) -> u32 {
     px as u32
 }
 
-/// How one image is cut from its crop.
-struct Window {
-    what: &'static str,
-    /// Side of the image.
-    side: usize,
-    /// Side of the crop that the augmentation needs at most.
-    needed: usize,
-    /// Largest shift.
-    reach: usize,
-    stretch: [f64; 2],
-    shift: [i64; 2],
-}
-
-/// Crop coordinates to image coordinates along one axis: `scale * x + offset`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Axis {
-    scale: f64,
-    offset: f64,
-}
-
-impl Axis {
-    fn apply(self, x: f64) -> f64 {
-        self.scale * x + self.offset
-    }
-}
-
-impl Window {
-    /// Stretches the middle of the crop, then cuts the image from it, shifted from its middle. The realised scale
-    /// (whole pixels) is answered, as in the reference.
-    fn cut(&self, crop: &Rgb) -> Result<(Rgb, [Axis; 2]), AugmentError> {
-        let (width, height) = (crop.width, crop.height);
-        if width.min(height) < self.needed {
-            return Err(AugmentError::Small { what: self.what, width, height, needed: self.needed });
-        }
-        let still = self.stretch == [1.0, 1.0];
-        // Only the middle that can be seen is stretched; its offset is whole, so no pixel moves.
-        let middle = [width, height].map(|n| if still { n } else { self.needed + (n - self.needed) % 2 });
-        let before = [(width - middle[0]) / 2, (height - middle[1]) / 2];
-        let least = (self.side + 2 * self.reach) as f64;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sides are small and positive")]
-        let stretched = [0, 1]
-            .map(|i| if still { middle[i] } else { (middle[i] as f64 * self.stretch[i]).round().max(least) as usize });
-        let start = [0, 1].map(|i| {
-            let room = (stretched[i] - self.side).cast_signed() as i64;
-            (room / 2 + self.shift[i]).clamp(0, room).unsigned_abs() as usize
-        });
-        let make = || {
-            let cut = |image: &Rgb| image.part(start[0], start[1], self.side, self.side);
-            if still {
-                cut(crop)
-            } else if middle == [width, height] {
-                cut(&resize(crop, stretched[0], stretched[1])?)
-            } else {
-                let middle = crop.part(before[0], before[1], middle[0], middle[1])?;
-                cut(&resize(&middle, stretched[0], stretched[1])?)
-            }
-        };
-        let image = make().map_err(|e| AugmentError::Cut { what: self.what, reason: e.to_string() })?;
-        let axes = [0, 1].map(|i| {
-            let scale = stretched[i] as f64 / middle[i] as f64;
-            Axis { scale, offset: -scale * before[i] as f64 - start[i] as f64 }
-        });
-        Ok((image, axes))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use shards::image::Rgb;
 
     const SIDES: Sides = Sides { template: 127, search: 255 };
+
+    struct Pair {
+        template: Rgb,
+        search: Rgb,
+        target: [f64; 4],
+    }
+
+    /// Both images and the target from crops in memory.
+    fn pair(z: &Rgb, x: &Rgb, target: [f64; 4], cfg: &AugmentConfig, k: u64) -> Result<Pair, AugmentError> {
+        let augment = Augment::new(SIDES, cfg, k);
+        let draw = |image: &Image<'_>, crop: &Rgb| {
+            let part = image.part();
+            let pixels = crop.part(part.x, part.y, part.width, part.height).unwrap();
+            let mut out = Rgb::filled(image.cut.side(), image.cut.side(), [0; 3]);
+            image.draw(&pixels.data, &mut Workspace::default(), &mut out.data);
+            out
+        };
+        let (template, search) = (augment.template(z.width, z.height)?, augment.search(x.width, x.height)?);
+        Ok(Pair { template: draw(&template, z), target: search.target(target)?, search: draw(&search, x) })
+    }
 
     fn none() -> AugmentConfig {
         AugmentConfig { gray: 0.0, stretch: 0.0, shift: 0, ..AugmentConfig::default() }
@@ -281,7 +268,7 @@ mod tests {
     #[test]
     fn without_augmentation_the_centres_are_cut() {
         let (z, x) = (square(144, 72, 72, 20), square(352, 176, 176, 20));
-        let out = pair(&z, &x, [176.0, 176.0, 40.0, 40.0], SIDES, &none(), 1).unwrap();
+        let out = pair(&z, &x, [176.0, 176.0, 40.0, 40.0], &none(), 1).unwrap();
         assert_eq!((out.template.width, out.search.width), (127, 255));
         // 352 - 255 is odd: the window starts at 48 of 48.5, so the target lies half a pixel right of the centre.
         assert_eq!(out.target, [0.5, 0.5, 40.0, 40.0]);
@@ -294,7 +281,7 @@ mod tests {
         let (z, x) = (square(144, 72, 72, 20), square(352, 176, 176, 20));
         let mut count = 0;
         for k in 0..400 {
-            let out = pair(&z, &x, [176.0, 176.0, 40.0, 40.0], SIDES, &cfg, k).unwrap();
+            let out = pair(&z, &x, [176.0, 176.0, 40.0, 40.0], &cfg, k).unwrap();
             let [r, g, b] = out.search.pixel(0, 0);
             if r == g && g == b {
                 // 0.299 * 10 + 0.587 * 20 + 0.114 * 30 = 18.15
@@ -309,10 +296,10 @@ mod tests {
     fn small_crops_and_bad_targets_are_refused() {
         let cfg = AugmentConfig::default();
         let (z, x) = (Rgb::filled(144, 144, [0; 3]), Rgb::filled(328, 328, [0; 3]));
-        let e = pair(&z, &x, [164.0, 164.0, 40.0, 40.0], SIDES, &cfg, 1).unwrap_err();
+        let e = pair(&z, &x, [164.0, 164.0, 40.0, 40.0], &cfg, 1).err().unwrap();
         assert!(e.to_string().contains("328") && e.to_string().contains("329"), "{e}");
         let x = Rgb::filled(352, 352, [0; 3]);
-        let bad = pair(&z, &x, [176.0, f64::NAN, 40.0, 40.0], SIDES, &cfg, 1);
+        let bad = pair(&z, &x, [176.0, f64::NAN, 40.0, 40.0], &cfg, 1);
         assert!(matches!(bad, Err(AugmentError::Target(_))));
     }
 
@@ -320,12 +307,12 @@ mod tests {
     fn colour_moves_along_the_axes_and_blur_keeps_the_mean() {
         let cfg = AugmentConfig { colour: 1.0, ..none() };
         let (z, x) = (Rgb::filled(127, 127, [128; 3]), Rgb::filled(255, 255, [128; 3]));
-        let out = pair(&z, &x, [127.5, 127.5, 40.0, 40.0], SIDES, &cfg, 3).unwrap();
+        let out = pair(&z, &x, [127.5, 127.5, 40.0, 40.0], &cfg, 3).unwrap();
         assert_ne!(out.template.pixel(0, 0), out.search.pixel(0, 0));
         assert_ne!(out.search.pixel(0, 0), [128; 3]);
         let cfg = AugmentConfig { blur: 1.0, ..none() };
         let x = square(255, 127, 127, 30);
-        let out = pair(&z, &x, [127.5, 127.5, 40.0, 40.0], SIDES, &cfg, 3).unwrap();
+        let out = pair(&z, &x, [127.5, 127.5, 40.0, 40.0], &cfg, 3).unwrap();
         let (before, after) = (x.channel_mean(), out.search.channel_mean());
         assert!(out.search != x && (before[0] - after[0]).abs() < 1.0, "{before:?} {after:?}");
     }
@@ -337,12 +324,13 @@ mod tests {
             let cfg = AugmentConfig { flip: 0.5, ..AugmentConfig::default() };
             let (cx, cy) = (172 + dx, 172 + dy);
             let (z, x) = (square(144, 72, 72, 20), square(352, cx, cy, 30));
-            let out = pair(&z, &x, [cx as f64, cy as f64, 60.0, 60.0], SIDES, &cfg, k).unwrap();
+            let out = pair(&z, &x, [cx as f64, cy as f64, 60.0, 60.0], &cfg, k).unwrap();
             let seen = bright(&out.search);
             for (t, s) in out.target.iter().zip(seen) {
                 prop_assert!((t - s).abs() <= 1.5, "{:?} against {:?}", out.target, seen);
             }
-            prop_assert_eq!(out.clone(), pair(&z, &x, [cx as f64, cy as f64, 60.0, 60.0], SIDES, &cfg, k).unwrap());
+            let again = pair(&z, &x, [cx as f64, cy as f64, 60.0, 60.0], &cfg, k).unwrap();
+            prop_assert!(again.search == out.search && again.template == out.template && again.target == out.target);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The single operations on pixels. All keep the image's size.
 
-use shards::image::Rgb;
-
 /// A cross-shaped motion blur: a mix of a vertical and a horizontal mean over `side` pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Blur {
@@ -11,17 +9,9 @@ pub(super) struct Blur {
     pub vertical: f64,
 }
 
-/// Mirrors left to right.
-pub(super) fn flip(image: &mut Rgb) {
-    for row in image.data.chunks_exact_mut((3 * image.width).max(1)) {
-        let (pixels, _) = row.as_chunks_mut::<3>();
-        pixels.reverse();
-    }
-}
-
 /// Replaces colour by luma, 0.299 R + 0.587 G + 0.114 B, rounded.
-pub(super) fn gray(image: &mut Rgb) {
-    for [r, g, b] in image.data.as_chunks_mut::<3>().0 {
+pub(super) fn gray(image: &mut [u8]) {
+    for [r, g, b] in image.as_chunks_mut::<3>().0 {
         let luma = (299 * u32::from(*r) + 587 * u32::from(*g) + 114 * u32::from(*b) + 500) / 1000;
         let luma = u8::try_from(luma).unwrap_or(u8::MAX);
         (*r, *g, *b) = (luma, luma, luma);
@@ -29,7 +19,7 @@ pub(super) fn gray(image: &mut Rgb) {
 }
 
 /// Adds `by` to the channels R, G, B, rounded, limited to 0 to 255.
-pub(super) fn shift_colour(image: &mut Rgb, by: [f64; 3]) {
+pub(super) fn shift_colour(image: &mut [u8], by: [f64; 3]) {
     let tables = by.map(|d| {
         let mut table = [0_u8; 256];
         for (v, slot) in table.iter_mut().enumerate() {
@@ -41,7 +31,7 @@ pub(super) fn shift_colour(image: &mut Rgb, by: [f64; 3]) {
         table
     });
     let [red, green, blue] = &tables;
-    for [r, g, b] in image.data.as_chunks_mut::<3>().0 {
+    for [r, g, b] in image.as_chunks_mut::<3>().0 {
         for (value, table) in [(r, red), (g, green), (b, blue)] {
             // A table of 256 holds every u8.
             *value = table.get(usize::from(*value)).copied().unwrap_or(*value);
@@ -90,11 +80,11 @@ fn across(row: &[u8], side: usize, sums: &mut [u32]) {
     }
 }
 
-/// Blurs; borders are mirrored. Weights are multiples of 2^-16.
-pub(super) fn blur(image: &mut Rgb, kernel: Blur) {
-    let (stride, h) = (3 * image.width, image.height);
+/// Blurs a square image; borders are mirrored. Weights are multiples of 2^-16.
+pub(super) fn blur(image: &mut [u8], side: usize, kernel: Blur) {
+    let (stride, h) = (3 * side, side);
     let reach = (kernel.side / 2).cast_signed();
-    let source = std::mem::take(&mut image.data);
+    let source = image.to_vec();
     let row = |y: isize| {
         let start = mirror(y, h) * stride;
         source.get(start..start + stride).unwrap_or_default()
@@ -106,19 +96,20 @@ pub(super) fn blur(image: &mut Rgb, kernel: Blur) {
     for y in -reach..=reach {
         add(&mut columns, row(y));
     }
-    let mut blurred = Vec::with_capacity(source.len());
-    for y in 0..h.cast_signed() {
+    for (y, line) in (0_isize..).zip(image.chunks_exact_mut(stride.max(1))) {
         across(row(y), kernel.side, &mut rows);
-        blurred.extend(columns.iter().zip(&rows).map(|(v, h)| ((v * down + h * over + 32768) >> 16).min(255) as u8));
+        for ((slot, v), h) in line.iter_mut().zip(&columns).zip(&rows) {
+            *slot = ((v * down + h * over + 32768) >> 16).min(255) as u8;
+        }
         add(&mut columns, row(y + reach + 1));
         subtract(&mut columns, row(y - reach));
     }
-    image.data = blurred;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shards::image::Rgb;
 
     #[test]
     fn mirrored_borders() {
@@ -131,17 +122,15 @@ mod tests {
     fn a_point_becomes_a_cross() {
         let mut image = Rgb::filled(9, 9, [0; 3]);
         image.data[3 * (4 * 9 + 4)] = 250;
-        blur(&mut image, Blur { side: 5, vertical: 0.5 });
+        blur(&mut image.data, 9, Blur { side: 5, vertical: 0.5 });
         // 250 / 5 / 2 on each arm, both together in the middle.
         assert_eq!([(4, 4), (4, 2), (6, 4), (3, 3), (4, 1)].map(|(x, y)| image.pixel(x, y)[0]), [50, 25, 25, 0, 0]);
     }
 
     #[test]
-    fn mirroring_twice_is_nothing_and_colours_saturate() {
-        let mut image = Rgb { width: 2, height: 1, data: vec![1, 2, 3, 250, 5, 6] };
-        flip(&mut image);
-        assert_eq!(image.data, [250, 5, 6, 1, 2, 3]);
+    fn colours_saturate() {
+        let mut image = [250, 5, 6, 1, 2, 3];
         shift_colour(&mut image, [10.4, -5.6, 0.0]);
-        assert_eq!(image.data, [255, 0, 6, 11, 0, 3]);
+        assert_eq!(image, [255, 0, 6, 11, 0, 3]);
     }
 }

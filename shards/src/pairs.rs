@@ -178,6 +178,7 @@ pub fn write(
         },
         shards,
         index_blake3,
+        derived: None,
     };
     manifest.dataset_hash = dataset_hash(&manifest);
     let path = out.join(MANIFEST_FILE);

@@ -101,7 +101,7 @@ impl Tracks {
     /// Tracks that do not come from an index: `dataset` labels, tracks, and the tracks of each video.
     #[must_use]
     pub fn new(datasets: Vec<String>, tracks: Vec<Track>, videos: Vec<Vec<u32>>) -> Self {
-        Self { datasets, tracks, videos }
+        Self { datasets, tracks, videos, stills: Vec::new() }
     }
 
     /// `dataset` labels, by number.

@@ -144,16 +144,15 @@ pub struct Index {
     pub odd: Vec<Odd>,
 }
 
+/// Is offered a regular file with its length and content, and says whether it kept the file for itself.
+pub type Take<'a> = dyn FnMut(&str, u64, &mut dyn Read) -> Result<bool, IngestError> + 'a;
+
 /// Lists a plain archive by its headers. `take` is offered every regular file with its length and content, and says
 /// whether it kept the file for itself.
 ///
 /// # Errors
 /// When it cannot be read or is cut off, and the first error of `take`.
-pub fn index(
-    path: &Path,
-    kind: SourceKind,
-    take: &mut dyn FnMut(&str, u64, &mut dyn Read) -> Result<bool, IngestError>,
-) -> Result<Index, IngestError> {
+pub fn index(path: &Path, kind: SourceKind, take: &mut Take<'_>) -> Result<Index, IngestError> {
     let file = File::open(path).map_err(IngestError::io("open source", path))?;
     let size = file.metadata().map_err(IngestError::io("read", path))?.len();
     let mut folders: HashMap<String, Listing> = HashMap::new();

@@ -6,7 +6,7 @@ use crate::error::IngestError;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 /// Reads a list from a file.
@@ -85,7 +85,7 @@ struct Lenient<R> {
     done: bool,
 }
 
-impl<R: Read> Lenient<R> {
+impl<R: BufRead> Lenient<R> {
     fn new(inner: R) -> Self {
         let (word, ready) = (Vec::new(), Vec::new());
         Self { inner: inner.bytes(), in_text: false, escaped: false, word, ready, given: 0, done: false }
@@ -113,7 +113,7 @@ impl<R: Read> Lenient<R> {
     }
 }
 
-impl<R: Read> Read for Lenient<R> {
+impl<R: BufRead> Read for Lenient<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.given == self.ready.len() {
             (self.given, self.ready) = (0, std::mem::take(&mut self.ready));

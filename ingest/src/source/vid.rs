@@ -255,7 +255,7 @@ fn from_tar(spec: &SourceSpec, odd: &mut Vec<Odd>) -> Result<(Form, BTreeMap<Str
     let prefixed = index.folders.keys().filter_map(|folder| split_root(folder).map(|(root, _)| root));
     let root = prefixed.min().unwrap_or_default().to_owned();
     let start = format!("{root}{ANNOTATIONS}");
-    let mut files: Vec<(&str, &str, Option<(u64, u32)>)> = Vec::new();
+    let mut files = Vec::new();
     for (folder, listing) in &index.folders {
         let Some(folder) = folder.strip_prefix(&start) else { continue };
         files.extend(listing.iter().filter_map(|(name, at)| Some((folder, name.strip_suffix(".xml")?, at))));

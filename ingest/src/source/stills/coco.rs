@@ -117,8 +117,11 @@ pub(super) fn open(spec: &SourceSpec, dataset: &str, config: &BuildConfig) -> Re
     Ok(Some(layout))
 }
 
+/// Names of splits, each with its list.
+type Lists = Vec<(String, PathBuf)>;
+
 /// The folder that holds pictures and annotations, and every list with the name of its split.
-fn lists(spec: &SourceSpec) -> Result<Option<(PathBuf, Vec<(String, PathBuf)>)>, IngestError> {
+fn lists(spec: &SourceSpec) -> Result<Option<(PathBuf, Lists)>, IngestError> {
     let split = |path: &Path| {
         let name = path.file_name()?.to_str()?;
         let split = name.strip_prefix("instances_")?.strip_suffix(".json")?;

@@ -160,7 +160,8 @@ fn numbered(block: &mut Vec<u8>, before: u64) -> Lines {
     if odd {
         let (mut kept, mut numbers) = (Vec::with_capacity(block.len()), Vec::new());
         for (number, line) in (before + 1..).zip(block.split_inclusive(|byte| *byte == b'\n')) {
-            if !blank(line) && !(number == 1 && header(line)) {
+            let no_row = blank(line) || (number == 1 && header(line));
+            if !no_row {
                 kept.extend_from_slice(line);
                 numbers.push(number);
             }

@@ -86,9 +86,9 @@ fn free_to_use(job: &Job<'_>, out: &Path) -> Result<Option<Manifest>, DeriveErro
     let shard = |name: &String| name.starts_with("shard-") && name.ends_with(".arrow");
     let shard_dir = out.join(SHARD_DIR);
     let marked = out.join(MARKER).exists();
+    let replaceable = |name: &String| begun(name) || (marked && shard(name));
     let foreign = names(out).into_iter().find(|name| !ours(name) && !begun(name));
-    let foreign =
-        foreign.or_else(|| names(&shard_dir).into_iter().find(|name| !begun(name) && !(marked && shard(name))));
+    let foreign = foreign.or_else(|| names(&shard_dir).into_iter().find(|name| !replaceable(name)));
     if let Some(name) = foreign {
         return Err(occupied(format!("it holds {name}, which is not of an interrupted run")));
     }

@@ -149,6 +149,10 @@ fn what_does_not_fit_together_is_refused_by_name() {
     fs::write(at("mine").join("thesis.txt"), "years of work").unwrap();
     let said = reshard(&at("a"), &at("mine"), layout, &mut quiet).unwrap_err().to_string();
     assert!(said.contains("thesis.txt") && at("mine").join("thesis.txt").exists(), "{said}");
+    // Shards that lost their manifest are not ours to replace.
+    fs::remove_file(at("b").join(MANIFEST_FILE)).unwrap();
+    let said = reshard(&at("a"), &at("b"), layout, &mut quiet).unwrap_err().to_string();
+    assert!(said.contains("holds shard-00000.arrow") && at("b").join("shards/shard-00000.arrow").exists(), "{said}");
 }
 
 #[test]
@@ -174,6 +178,9 @@ fn damage_is_not_copied_and_an_interrupted_run_goes_on() {
     let made = reshard(&at("parent"), &at("out"), layout, &mut quiet).unwrap();
     assert_eq!(rows(&at("out")).len(), 72);
     assert_eq!(files(&at("out")).len(), made.shards.len() + 1);
+    let mut names: Vec<_> = fs::read_dir(at("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [MANIFEST_FILE, "index.arrow", "rejects.jsonl", "shards"]);
     // Run again, it does nothing.
     let mut shards = 0;
     let again = reshard(&at("parent"), &at("out"), layout, &mut |_, _| shards += 1).unwrap();

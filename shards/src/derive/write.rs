@@ -15,6 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+/// Stands in the new dataset's folder until it is complete: only shards beside it may be replaced. Its name is a
+/// temporary file's, so that readers ignore it.
+const MARKER: &str = ".tmp-derived";
+
 /// What is to be written.
 #[derive(Debug)]
 pub struct Job<'a> {
@@ -66,6 +70,7 @@ fn free_to_use(job: &Job<'_>, out: &Path) -> Result<Option<Manifest>, DeriveErro
         let there = Dataset::open(out)?;
         let there = there.manifest();
         if there.derived.as_ref() == Some(&job.derived) && there.config == job.config {
+            drop(fs::remove_file(out.join(MARKER)));
             return Ok(Some(there.clone()));
         }
         return Err(occupied("it holds another dataset".to_owned()));
@@ -80,13 +85,15 @@ fn free_to_use(job: &Job<'_>, out: &Path) -> Result<Option<Manifest>, DeriveErro
     let begun = |name: &String| name.starts_with(TEMP_PREFIX);
     let shard = |name: &String| name.starts_with("shard-") && name.ends_with(".arrow");
     let shard_dir = out.join(SHARD_DIR);
+    let marked = out.join(MARKER).exists();
+    let replaceable = |name: &String| begun(name) || (marked && shard(name));
     let foreign = names(out).into_iter().find(|name| !ours(name) && !begun(name));
-    let foreign = foreign.or_else(|| names(&shard_dir).into_iter().find(|name| !shard(name) && !begun(name)));
+    let foreign = foreign.or_else(|| names(&shard_dir).into_iter().find(|name| !replaceable(name)));
     if let Some(name) = foreign {
         return Err(occupied(format!("it holds {name}, which is not of an interrupted run")));
     }
     for (dir, list) in [(out, names(out)), (shard_dir.as_path(), names(&shard_dir))] {
-        for name in list.iter().filter(|name| begun(name) || dir != out) {
+        for name in list.iter().filter(|name| *name != MARKER && (begun(name) || dir != out)) {
             let path = dir.join(name);
             fs::remove_file(&path).map_err(DeriveError::io("remove", &path))?;
         }
@@ -105,7 +112,9 @@ pub fn write(job: &Job<'_>, out: &Path, told: &mut dyn FnMut(usize, usize)) -> R
     if let Some(done) = free_to_use(job, out)? {
         return Ok(done);
     }
-    let shard_dir = out.join(SHARD_DIR);
+    let (shard_dir, marker) = (out.join(SHARD_DIR), out.join(MARKER));
+    fs::create_dir_all(out).map_err(DeriveError::io("create", out))?;
+    write_atomic(&marker, b"").map_err(DeriveError::io("write", &marker))?;
     fs::create_dir_all(&shard_dir).map_err(DeriveError::io("create", &shard_dir))?;
     let config_hash = config_hash(&job.config);
     let per_row = |label: &str| {
@@ -154,6 +163,8 @@ pub fn write(job: &Job<'_>, out: &Path, told: &mut dyn FnMut(usize, usize)) -> R
     let mut text = serde_json::to_string_pretty(&manifest).map_err(|e| DeriveError::io("write", &file)(e.into()))?;
     text.push('\n');
     write_atomic(&file, text.as_bytes()).map_err(DeriveError::io("write", &file))?;
+    // The dataset is complete with or without it.
+    drop(fs::remove_file(marker));
     Ok(manifest)
 }
 

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn flags_override_the_file_and_the_file_the_defaults() {
-        let overrides = Overrides { max_rejects: Some(7), search_px: Some(432), buffer_compression: None };
+        let overrides = Overrides { max_rejects: Some(7), search_px: Some(432), ..Overrides::default() };
         let config = load(None, &overrides).unwrap();
         assert_eq!((config.max_rejects, config.search_px, config.reencode_crops), (7, 432, true));
         let keep = load(None, &Overrides { search_px: Some(0), ..Overrides::default() }).unwrap();

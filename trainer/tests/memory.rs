@@ -122,7 +122,11 @@ fn anonymous_memory_is_bounded_and_flat_over_an_epoch() {
     let before = anonymous();
     let recipe = Arc::new(Recipe::open(&dir, &cfg).unwrap());
     let steps = recipe.steps_per_epoch();
-    println!("{} rows: {} MB to open, {steps} steps", recipe.dataset().rows(), (anonymous() - before) >> 20);
+    println!(
+        "{} rows: {} MB to open, {steps} steps",
+        recipe.dataset().rows(),
+        anonymous().saturating_sub(before) >> 20
+    );
     let mut loader = Loader::start(&recipe, 0..steps).unwrap();
     let mut seen = Vec::new();
     for step in 0..steps {

@@ -236,6 +236,32 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn altered_bytes_give_an_answer_and_no_panic(
+            seed: u64, changes in prop::collection::vec((any::<u16>(), any::<u8>()), 1..12), kept in 0.3..1.0_f64,
+        ) {
+            let mut bytes = encode(&picture(60, 44, seed), 85).unwrap();
+            let end = ((bytes.len() as f64 * kept) as usize).min(bytes.len() - 2);
+            bytes.drain(end..bytes.len() - 2);
+            for (at, value) in changes {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = value;
+            }
+            if let Ok(opened) = open(&bytes) {
+                let (width, height) = opened.size();
+                if width * height <= 1 << 20 {
+                    let mut out = Vec::new();
+                    let part = Part { x: width / 3, y: height / 3, width: width / 2, height: height / 2 };
+                    if Baseline::default().decode(&opened, part, &mut out).is_ok() {
+                        prop_assert_eq!(out.len(), 3 * part.width * part.height);
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn one_decoder_serves_pictures_with_other_tables_and_sizes() {
         let mut decoder = Baseline::default();

@@ -102,6 +102,7 @@ fn generate(dir: &Path, rows: u64) {
         totals: Totals { videos: tracks, tracks, rows, bytes: entries.iter().map(|e| e.bytes).sum(), rejects: 0 },
         shards: entries,
         index_blake3,
+        derived: None,
     };
     manifest.dataset_hash = dataset_hash(&manifest);
     write_atomic(&dir.join(MANIFEST_FILE), &serde_json::to_vec(&manifest).unwrap()).unwrap();

@@ -1,11 +1,9 @@
 //! JPEG in and out, in pure Rust: zune-jpeg decodes, jpeg-encoder encodes. PNG is read too (frames of some data sets).
-//! The kind of JPEG that datasets hold takes a faster way of our own to the same pixels ([`Decoder`]). With the feature
-//! `turbo`, libjpeg-turbo decodes whole pictures and encodes; [`decoder`] says which of the two this program has.
+//! With the feature `turbo`, libjpeg-turbo does both; [`decoder`] says which of the two this program has.
 //!
 //! Headers are checked against [`Limits`] before any pixel is allocated. A truncated JPEG is an error, never a picture
 //! with a gray lower half.
 
-use crate::baseline::{self, Baseline};
 use crate::image::{ImageError, Part, Rgb};
 #[cfg(any(test, not(feature = "turbo")))]
 use jpeg_encoder::{ColorType, Encoder};
@@ -80,13 +78,11 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
     Err(unknown(bytes))
 }
 
-/// Decodes pictures one after another, and of each only the rectangle that is asked for. Tables and buffers are kept
-/// from picture to picture, so that a worker should own one decoder.
-///
-/// Damage below the rectangle's last row is not noticed.
+/// Decodes pictures one after another and keeps a part of each. Its buffer serves picture after picture, so that a worker
+/// should own one decoder.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    baseline: Baseline,
+    whole: Vec<u8>,
 }
 
 impl Decoder {
@@ -102,31 +98,30 @@ impl Decoder {
         choose: impl FnOnce(usize, usize) -> Result<Part, E>,
         out: &mut Vec<u8>,
     ) -> Result<Part, E> {
-        let inside = |part: Part, width: usize, height: usize| {
-            let bytes = width.saturating_mul(height).saturating_mul(3);
-            let error = ImageError::Shape { width: part.width, height: part.height, bytes };
-            if part.is_inside(width, height) { Ok(part) } else { Err(error) }
-        };
-        let known = match baseline::open(bytes) {
-            Ok(opened) => {
-                let (width, height) = opened.size();
-                limits.check(width, height)?;
-                let part = inside(choose(width, height)?, width, height)?;
-                if self.baseline.decode(&opened, part, out).is_ok() {
-                    return Ok(part);
-                }
-                Ok(part)
-            }
-            Err(baseline::Foreign) => Err(choose),
-        };
-        let whole =
-            if bytes.starts_with(PNG_MAGIC) { decode_png(bytes, limits) } else { decode_with_zune(bytes, limits) }?;
-        let part = match known {
-            Ok(part) => part,
-            Err(choose) => inside(choose(whole.width, whole.height)?, whole.width, whole.height)?,
-        };
-        *out = whole.part(part.x, part.y, part.width, part.height)?.data;
+        let (width, height) = self.decode(bytes, limits)?;
+        let part = choose(width, height)?;
+        if !part.is_inside(width, height) {
+            let bytes = self.whole.len();
+            return Err(ImageError::Shape { width: part.width, height: part.height, bytes }.into());
+        }
+        out.clear();
+        for row in self.whole.chunks_exact(3 * width).skip(part.y).take(part.height) {
+            out.extend_from_slice(row.get(3 * part.x..3 * (part.x + part.width)).unwrap_or_default());
+        }
         Ok(part)
+    }
+
+    /// Decodes a picture into the buffer; its width and height.
+    fn decode(&mut self, bytes: &[u8], limits: &Limits) -> Result<(usize, usize), ImageError> {
+        if cfg!(feature = "turbo") || bytes.starts_with(PNG_MAGIC) {
+            let picture = decode_image(bytes, limits)?;
+            self.whole = picture.data;
+            return Ok((picture.width, picture.height));
+        }
+        let (mut decoder, width, height) = open_with_zune(bytes, limits)?;
+        self.whole.resize(3 * width * height, 0);
+        decoder.decode_into(&mut self.whole).map_err(|e| ImageError::Damaged(e.to_string()))?;
+        Ok((width, height))
     }
 }
 
@@ -145,8 +140,11 @@ fn cut_off() -> ImageError {
     ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned())
 }
 
-/// Decodes any JPEG with the general decoder.
-pub(crate) fn decode_with_zune(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+/// Reads the headers of a whole JPEG: the decoder, width and height.
+fn open_with_zune<'a>(
+    bytes: &'a [u8],
+    limits: &Limits,
+) -> Result<(JpegDecoder<ZCursor<&'a [u8]>>, usize, usize), ImageError> {
     if !is_jpeg(bytes) {
         return Err(unknown(bytes));
     }
@@ -157,6 +155,12 @@ pub(crate) fn decode_with_zune(bytes: &[u8], limits: &Limits) -> Result<Rgb, Ima
     decoder.decode_headers().map_err(|e| ImageError::Damaged(e.to_string()))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| ImageError::Damaged("no frame header".to_owned()))?;
     limits.check(width, height)?;
+    Ok((decoder, width, height))
+}
+
+/// Decodes any JPEG in pure Rust.
+pub(crate) fn decode_with_zune(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
+    let (mut decoder, width, height) = open_with_zune(bytes, limits)?;
     let data = decoder.decode().map_err(|e| ImageError::Damaged(e.to_string()))?;
     Rgb::new(width, height, data)
 }
@@ -167,14 +171,6 @@ fn decode_png(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     let picture = image::load_from_memory_with_format(bytes, image::ImageFormat::Png)
         .map_err(|e| ImageError::Damaged(e.to_string()))?;
     Rgb::new(width, height, picture.into_rgb8().into_raw())
-}
-
-/// A decoder that has served a picture above this size does not keep its buffers.
-const KEPT_PIXELS: usize = 4096 * 2160;
-
-thread_local! {
-    /// What [`decode_shrunk`] uses, so that pictures in a row share tables and buffers.
-    static DECODER: std::cell::RefCell<Decoder> = std::cell::RefCell::default();
 }
 
 /// Name and version of what decodes whole pictures and encodes here: part of the hash of a dataset's configuration, since
@@ -217,16 +213,7 @@ pub fn decode_shrunk(bytes: &[u8], limits: &Limits, shrink: usize) -> Result<Rgb
             return Ok(picture);
         }
     }
-    let mut data = Vec::new();
-    let all = |width, height| Ok::<_, ImageError>(Part { x: 0, y: 0, width, height });
-    let part = DECODER.with_borrow_mut(|decoder| {
-        let part = decoder.part(bytes, limits, all, &mut data);
-        if data.len() > 3 * KEPT_PIXELS {
-            *decoder = Decoder::default();
-        }
-        part
-    })?;
-    Rgb::new(part.width, part.height, data)
+    if bytes.starts_with(PNG_MAGIC) { decode_png(bytes, limits) } else { decode_with_zune(bytes, limits) }
 }
 
 /// Encodes as baseline JPEG, 4:2:0. Equal pixels give equal bytes.

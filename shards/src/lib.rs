@@ -11,7 +11,6 @@
 //!
 //! The columns are described in [`schemas::shard`], the promises in `docs/format.md`.
 
-mod baseline;
 pub mod card;
 pub mod chart;
 pub mod cli;

@@ -13,12 +13,15 @@
 
 pub mod cli;
 pub mod crop;
+pub mod disk;
 pub mod image;
+mod index;
 pub mod jpeg;
 pub mod order;
 pub mod plan;
 pub mod query;
 pub mod reader;
 pub mod sheet;
+pub mod store;
 pub mod verify;
 pub mod writer;

@@ -115,7 +115,7 @@ impl Recipe {
     /// [`LoadError`] when the dataset cannot be read, does not fit, or has nothing to draw.
     pub fn open(path: &Path, cfg: &TrainConfig) -> Result<Self, LoadError> {
         let dataset = Dataset::open(path)?;
-        let tracks = Tracks::read(path, cfg.data.skip_flags)?;
+        let tracks = Tracks::read(dataset.path(), cfg.data.skip_flags)?;
         if !dataset.manifest().shards.is_empty() {
             fit::check(&dataset, dataset.shard(0)?.meta(), cfg)?;
         }
@@ -216,6 +216,8 @@ impl Recipe {
                     batch.substituted += u64::from(replaced || attempt > 0);
                     return Ok(());
                 }
+                // What is whole but out of reach must not change which pairs are trained on.
+                Err(PairError::Read(e @ ReadError::Unavailable { .. })) => return Err(e.into()),
                 Err(e) => last = e.to_string(),
             }
         }
@@ -236,6 +238,7 @@ impl Recipe {
         let first = self.read(id, &column);
         let error = match first {
             Ok((row, image)) => return Ok((row, image, false)),
+            Err(e @ PairError::Read(ReadError::Unavailable { .. })) => return Err(e),
             Err(e) => e,
         };
         // Where the row lies in its track is known from the row itself; without that there is no neighbour.
@@ -288,10 +291,15 @@ impl Loader {
     /// Starts making the batches of `steps` (from 0) with the configuration's threads and queue length.
     ///
     /// # Errors
-    /// [`LoadError::Thread`].
+    /// [`LoadError::Thread`]; [`LoadError::Read`] when the cache of a dataset in object storage is too small.
     pub fn start(recipe: &Arc<Recipe>, steps: Range<u64>) -> Result<Self, LoadError> {
         let count = threads(recipe.cfg.run.workers);
         let ahead = recipe.cfg.run.prefetch.div_ceil(count).max(1);
+        let epoch = steps.start..steps.end.min(steps.start.saturating_add(recipe.steps_per_epoch));
+        recipe.dataset.prefetch(epoch, (count * (ahead + 1)) as u64, |step| {
+            let pairs = (0..recipe.cfg.run.batch).map(move |i| recipe.pair_at(step, i));
+            pairs.flat_map(|pair| [pair.template.shard, pair.search.shard])
+        })?;
         let mut loader =
             Self { queues: Vec::with_capacity(count), workers: Vec::with_capacity(count), start: steps.start, steps };
         for number in 0..count {

@@ -5,7 +5,7 @@
 
 use super::meta::{MAX_META_BYTES, META_FILE};
 use crate::error::IngestError;
-use crate::source::SourceKind;
+use crate::source::{SourceKind, remote};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -32,8 +32,7 @@ impl Packing {
     /// When the file cannot be read or is none of these.
     pub fn of(path: &Path) -> Result<Self, IngestError> {
         let mut head = Vec::new();
-        let file = File::open(path).map_err(IngestError::io("open source", path))?;
-        file.take(512).read_to_end(&mut head).map_err(IngestError::io("read", path))?;
+        remote::open(path)?.take(512).read_to_end(&mut head).map_err(IngestError::io("read", path))?;
         if head.starts_with(&[0x1f, 0x8b]) {
             Ok(Self::Gzip)
         } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
@@ -234,7 +233,7 @@ fn read_meta(path: &Path, len: u64, entry: &mut dyn Read) -> Result<Vec<u8>, Ing
 
 /// A reader that counts what passes, for progress.
 struct Counting {
-    inner: File,
+    inner: Box<dyn Read>,
     passed: Arc<AtomicU64>,
 }
 
@@ -248,7 +247,7 @@ impl Read for Counting {
 
 /// The decompressed archive as a stream; `passed` counts compressed bytes.
 fn stream(path: &Path, packing: Packing, passed: &Arc<AtomicU64>) -> Result<Box<dyn Read>, IngestError> {
-    let inner = File::open(path).map_err(IngestError::io("open source", path))?;
+    let inner = remote::open(path)?;
     let counted = BufReader::with_capacity(1 << 20, Counting { inner, passed: Arc::clone(passed) });
     Ok(match packing {
         Packing::Tar => Box::new(counted),

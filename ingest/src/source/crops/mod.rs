@@ -8,12 +8,14 @@ pub mod meta;
 pub mod name;
 pub mod spool;
 
+use super::remote;
 use super::{Bytes, Dropped, Frame, Label, SourceKind, SourceSpec, Target, Track, Tracks, Video, source_name};
 use crate::error::IngestError;
 use archive::{Index, Odd, Packing};
 use meta::{MAX_META_BYTES, META_FILE, MetaVideo};
 use schemas::build::BuildConfig;
 use schemas::manifest::Reject;
+use shards::store::is_url;
 use spool::{Spool, SpooledFiles};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
@@ -71,7 +73,8 @@ impl Corpus {
             (Form::Folder, read_meta(&spec.path)?)
         } else {
             match Packing::of(&spec.path)? {
-                Packing::Tar => {
+                // In object storage even a plain archive is read once, from its beginning.
+                Packing::Tar if !is_url(&spec.path) => {
                     let mut index = archive::index(&spec.path)?;
                     let bytes = std::mem::take(&mut index.meta);
                     (Form::Tar(index), bytes)
@@ -143,8 +146,7 @@ impl Corpus {
     /// Whether it must be spooled before shards can be built, and how many bytes are then read.
     #[must_use]
     pub fn streams(&self) -> Option<u64> {
-        let size = fs::metadata(&self.path).map_or(0, |meta| meta.len());
-        matches!(self.form, Form::Stream { .. }).then_some(size)
+        matches!(self.form, Form::Stream { .. }).then(|| remote::size(&self.path))
     }
 
     /// Reads a compressed archive into spool files, if it is one. `shard_of` gives the shard of each video.

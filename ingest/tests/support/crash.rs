@@ -36,6 +36,7 @@ struct Inode {
 struct State {
     root: PathBuf,
     stop_at: usize,
+    honest: bool,
     done: usize,
     last: String,
     inodes: Vec<Inode>,
@@ -67,6 +68,7 @@ impl CrashDisk {
         let mut state = State {
             root: root.to_owned(),
             stop_at,
+            honest: true,
             done: 0,
             last: String::new(),
             inodes: Vec::new(),
@@ -83,6 +85,12 @@ impl CrashDisk {
         }
         state.durable = state.names.clone();
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The same disk, whose file syncs do nothing.
+    pub fn lying(self) -> Self {
+        self.0.lock().unwrap().honest = false;
+        self
     }
 
     /// Operations done.
@@ -182,8 +190,11 @@ impl Disk for CrashDisk {
 
     fn sync(&self, temp: &mut CrashTemp) -> io::Result<()> {
         self.operation(|| format!("sync {}", temp.path.display()))?;
-        let inode = &mut self.0.lock().unwrap().inodes[temp.inode];
-        inode.synced = inode.live.clone();
+        let mut state = self.0.lock().unwrap();
+        if state.honest {
+            let inode = &mut state.inodes[temp.inode];
+            inode.synced = inode.live.clone();
+        }
         Ok(())
     }
 

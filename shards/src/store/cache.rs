@@ -378,7 +378,7 @@ mod tests {
     fn wrong_bytes_are_asked_for_twice_and_never_kept() {
         let (_dir, cache) = cache(5000);
         let (bytes, hash) = shard(1);
-        for wrong in [vec![2; 1000], vec![1; 999], vec![1; 1001]] {
+        for wrong in [vec![2u8; 1000], vec![1; 999], vec![1; 1001]] {
             let asked = AtomicUsize::new(0);
             let read = || {
                 asked.fetch_add(1, Ordering::SeqCst);

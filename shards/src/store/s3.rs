@@ -4,7 +4,6 @@
 //! `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`. Failed requests are repeated with growing pauses.
 
 use super::{Objects, StoreError};
-use bytes::Bytes;
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path as Key;
 use object_store::{
@@ -12,7 +11,7 @@ use object_store::{
 };
 use std::fs::File;
 use std::future::Future;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -167,7 +166,7 @@ impl Objects for S3 {
             size: meta.size,
             asked: 0,
             ahead: None,
-            now: Bytes::new(),
+            now: Cursor::default(),
         };
         chunks.ask();
         Ok(Box::new(chunks))
@@ -182,8 +181,8 @@ struct Chunks {
     etag: Option<String>,
     size: u64,
     asked: u64,
-    ahead: Option<JoinHandle<Result<Bytes, Error>>>,
-    now: Bytes,
+    ahead: Option<JoinHandle<Result<Vec<u8>, Error>>>,
+    now: Cursor<Vec<u8>>,
 }
 
 impl Chunks {
@@ -200,23 +199,20 @@ impl Chunks {
         };
         let (store, key) = (Arc::clone(&self.store), self.key.clone());
         self.asked = end;
-        self.ahead = Some(self.runtime.spawn(async move { store.get_opts(&key, options).await?.bytes().await }));
+        self.ahead = Some(self.runtime.spawn(async move {
+            let got = store.get_opts(&key, options).await?;
+            Ok(got.bytes().await?.to_vec())
+        }));
     }
 }
 
 impl Read for Chunks {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.now.is_empty() {
-            let Some(ahead) = self.ahead.take() else { return Ok(0) };
-            let got = self.runtime.block_on(ahead).map_err(io::Error::other)?;
-            self.now = got.map_err(io::Error::other)?;
-            self.ask();
-        }
-        let n = buf.len().min(self.now.len());
-        let part = self.now.split_to(n);
-        if let Some(place) = buf.get_mut(..n) {
-            place.copy_from_slice(&part);
-        }
-        Ok(n)
+        let n = self.now.read(buf)?;
+        let Some(ahead) = (n == 0 && !buf.is_empty()).then(|| self.ahead.take()).flatten() else { return Ok(n) };
+        let got = self.runtime.block_on(ahead).map_err(io::Error::other)?;
+        self.now = Cursor::new(got.map_err(io::Error::other)?);
+        self.ask();
+        self.now.read(buf)
     }
 }

@@ -7,7 +7,7 @@ mod support;
 
 use shards::reader::Dataset;
 use shards::store::cache::Settings;
-use shards::store::{self, Objects as _};
+use shards::store;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

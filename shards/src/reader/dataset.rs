@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// A complete dataset. Cheap to share between threads.
 #[derive(Debug)]
 pub struct Dataset {
     path: PathBuf,
     manifest: Manifest,
-    shards: Vec<OnceLock<Result<Shard, ReadError>>>,
+    shards: Vec<OnceLock<Result<Arc<Shard>, ReadError>>>,
     streamed: Option<Streamed>,
 }
 
@@ -128,8 +128,7 @@ impl Dataset {
         let path = self.shard_path(number).ok_or_else(missing)?;
         let opened = cell.get_or_init(|| {
             if let Some(streamed) = &self.streamed {
-                let fetched = streamed.shard(u32::try_from(number).unwrap_or(u32::MAX))?;
-                return Shard::open(fetched.path());
+                return streamed.shard(u32::try_from(number).unwrap_or(u32::MAX));
             }
             let damaged = |message: String| ReadError::Damaged { path: path.clone(), message };
             let entry = self.manifest.shards.get(number).ok_or_else(missing)?;
@@ -150,9 +149,9 @@ impl Dataset {
                     meta.shard, meta.config_hash, self.manifest.config_hash
                 )));
             }
-            Ok(shard)
+            Ok(Arc::new(shard))
         });
-        opened.as_ref().map_err(Clone::clone)
+        opened.as_ref().map(AsRef::as_ref).map_err(Clone::clone)
     }
 
     /// One row by shard and place.

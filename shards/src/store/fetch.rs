@@ -11,6 +11,7 @@ use crate::reader::{ReadError, Shard};
 use crate::writer::write_atomic;
 use schemas::manifest::{INDEX_FILE, MANIFEST_FILE, Manifest, SHARD_DIR, ShardEntry};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -100,7 +101,12 @@ impl Streamed {
         };
         let have = crate::verify::hash_file(&home.join(INDEX_FILE)).is_ok_and(|(_, hash)| hash == parsed.index_blake3);
         if !have {
-            let index = get(INDEX_FILE)?.unwrap_or_default();
+            // As a stream: an index of millions of rows takes many requests.
+            let mut index = Vec::new();
+            let mut stream = objects.read(INDEX_FILE).map_err(|error| unavailable(&error))?;
+            stream.read_to_end(&mut index).map_err(|error| {
+                unavailable(&StoreError::new("read", format!("{}/{INDEX_FILE}", objects.url()), error))
+            })?;
             if blake3::hash(&index).to_hex().as_str() != parsed.index_blake3 {
                 let message = "it is not the index the manifest names; run `ingest merge` again".to_owned();
                 return Err(ReadError::Manifest { path: at(INDEX_FILE), message });

@@ -6,8 +6,8 @@
 mod support;
 
 use shards::reader::Dataset;
-use shards::store::cache::Settings;
 use shards::store;
+use shards::store::cache::Settings;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

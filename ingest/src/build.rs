@@ -1,6 +1,6 @@
 //! The whole run: plan, resume, build what is missing, commit.
 
-use crate::commit::{commit, report};
+use crate::commit::{commit, remove_temporary, report};
 use crate::config;
 use crate::error::IngestError;
 use crate::plan::{Plan, plan};
@@ -11,11 +11,13 @@ use crate::shard::{Context, build_shard};
 use crate::source::spool::SpoolJob;
 use crate::source::{Source, SourceSpec};
 use crate::space;
+use crate::target::Target;
 use schemas::build::BuildConfig;
 use schemas::manifest::{INDEX_FILE, MANIFEST_FILE, Manifest, SHARD_DIR};
+use shards::disk::{Disk, Real};
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -59,11 +61,14 @@ pub struct BuildOptions {
     pub progress: bool,
     /// Set from outside to stop at the next row.
     pub stop: Arc<AtomicBool>,
+    /// Where a dataset in object storage is prepared; the system's temporary folder by default.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Default for BuildOptions {
     fn default() -> Self {
-        Self { part: Part::default(), threads: 0, progress: false, stop: Arc::new(AtomicBool::new(false)) }
+        let stop = Arc::new(AtomicBool::new(false));
+        Self { part: Part::default(), threads: 0, progress: false, stop, scratch: None }
     }
 }
 
@@ -106,7 +111,7 @@ pub fn dry_run(sources: &[SourceSpec], config: &BuildConfig, out: &Path) -> Resu
         bytes: plan.bytes,
         // The corpus' crops average 23.5 kB.
         spool_bytes: spooled * 23_500,
-        free_bytes: space::free(out),
+        free_bytes: if shards::store::is_url(out) { None } else { space::free(out) },
         rejects: opened.iter().map(|source| source.rejects().len() as u64).sum(),
         sources: PlannedSource::of(&plan),
         config: config.clone(),
@@ -124,22 +129,40 @@ pub fn build(
     out: &Path,
     options: &BuildOptions,
 ) -> Result<BuildReport, IngestError> {
+    build_on(sources, config, &Target::open(out, options.scratch.as_deref(), Real)?, options)
+}
+
+/// As [`build`], in any place.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_on<D: Disk>(
+    sources: &[SourceSpec],
+    config: &BuildConfig,
+    target: &Target<D>,
+    options: &BuildOptions,
+) -> Result<BuildReport, IngestError> {
     let start = Instant::now();
     let (mut opened, plan) = prepare(sources, config)?;
     let asked = BuildRecord::new(&plan, config);
-    let records = Records::new(out);
-    check_free_to_use(out, &records, &asked)?;
-    if let Some(mut done) = complete(out, &records, &asked)? {
+    let records = Records::new(target);
+    check_free_to_use(target, &records, &asked)?;
+    if let Some(mut done) = complete(target, &records, &asked)? {
         (done.seconds, done.threads) = (start.elapsed().as_secs_f64(), options.threads());
         return Ok(done);
     }
-    let work = records.dir();
-    for dir in [out.join(SHARD_DIR), work.clone()] {
-        fs::create_dir_all(&dir).map_err(IngestError::io("create", &dir))?;
-    }
+    target.prepare()?;
+    let work = target.work();
     let Part { index, count } = options.part;
-    let _lock = lock(out, &work.join(format!("part-{index}-of-{count}.lock")))?;
-    records.set_build(&asked)?;
+    let lock = lock(target.shown(), &work.join(format!("part-{index}-of-{count}.lock")))?;
+    if let Some(reason) = records.set_build(&asked)?.and_then(|there| there.difference(&asked)) {
+        return Err(IngestError::Occupied { path: target.shown().to_owned(), reason });
+    }
+    if count > 1 {
+        records.set_parts(count)?;
+    }
+
+    remove_temporary(target);
 
     let config_hash = config::hash(config);
     let (mut finished, mut todo, mut kept) = (Vec::new(), Vec::new(), 0);
@@ -161,10 +184,17 @@ pub fn build(
         };
         let needed = plan.bytes / plan.rows.max(1) * rows(&todo);
         let progress = Progress::new(options.progress, "rows", rows(&todo));
-        if let Some(free) = space::free(out).filter(|free| *free < needed) {
+        // In object storage one shard at a time lies on this machine.
+        let needed = if target.is_remote() { needed.min(config.shard_bytes) } else { needed };
+        if let Some(free) = space::free(target.local()).filter(|free| *free < needed) {
             progress.note(&format!("warning: about {needed} bytes are to be written, {free} are free there"));
         }
-        spool(&mut opened, &plan, &todo, &work, options)?;
+        let mut own = format!("part-{index}-of-{count}");
+        if lock.is_none() {
+            // Another process may be at the same part: each then has a spool of its own.
+            own.push_str(&format!("-{}", std::process::id()));
+        }
+        spool(&mut opened, &plan, &todo, &work, &own, options)?;
         progress.restart();
         if kept > 0 {
             progress.note(&format!("{kept} finished shards are kept, {} are to be built", todo.len()));
@@ -172,7 +202,7 @@ pub fn build(
         let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads()).build();
         let pool = pool.map_err(|error| IngestError::Io {
             action: "start threads for",
-            path: out.to_owned(),
+            path: target.shown().to_owned(),
             source: std::io::Error::other(error),
         })?;
         for shard in todo {
@@ -182,7 +212,7 @@ pub fn build(
                 plan: &plan,
                 config,
                 config_hash: &config_hash,
-                out,
+                target,
                 work: &work,
                 pool: &pool,
                 threads: options.threads(),
@@ -203,9 +233,9 @@ pub fn build(
     let mut report = if count == 1 {
         // Shards found earlier were hashed at the start of this run.
         trusted.extend(0..asked.shards);
-        commit(out, &asked, &trusted)?
+        commit(target, &asked, &trusted)?
     } else {
-        partial(out, &asked, &finished)
+        partial(target.shown(), &asked, &finished)
     };
     (report.shards_built, report.shards_kept, report.threads) = (built, kept, options.threads());
     report.seconds = start.elapsed().as_secs_f64();
@@ -219,9 +249,13 @@ fn stop_if(options: &BuildOptions) -> Result<(), IngestError> {
 }
 
 /// Refuses a folder that holds anything but an equal build.
-fn check_free_to_use(out: &Path, records: &Records, asked: &BuildRecord) -> Result<(), IngestError> {
-    let occupied = |reason: String| Err(IngestError::Occupied { path: out.to_owned(), reason });
-    if out.exists() && !out.is_dir() {
+fn check_free_to_use<D: Disk>(
+    target: &Target<D>,
+    records: &Records<'_, D>,
+    asked: &BuildRecord,
+) -> Result<(), IngestError> {
+    let occupied = |reason: String| Err(IngestError::Occupied { path: target.shown().to_owned(), reason });
+    if target.local().exists() && !target.local().is_dir() {
         return occupied("it is a file".to_owned());
     }
     if let Some(there) = records.build()? {
@@ -230,22 +264,26 @@ fn check_free_to_use(out: &Path, records: &Records, asked: &BuildRecord) -> Resu
             None => Ok(()),
         };
     }
-    let foreign = fs::read_dir(out).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let foreign = foreign.filter(|name| name != WORK_DIR && name != SHARD_DIR).min();
-    match foreign {
-        Some(name) => occupied(format!("it holds {} and no record of a build", name.to_string_lossy())),
+    match target.names()?.into_iter().filter(|name| name != WORK_DIR && name != SHARD_DIR).min() {
+        Some(name) => occupied(format!("it holds {name} and no record of a build")),
         None => Ok(()),
     }
 }
 
 /// The report of a dataset that is already complete and whole, as far as names and sizes tell.
-fn complete(out: &Path, records: &Records, asked: &BuildRecord) -> Result<Option<BuildReport>, IngestError> {
-    let Ok(bytes) = fs::read(out.join(MANIFEST_FILE)) else { return Ok(None) };
+fn complete<D: Disk>(
+    target: &Target<D>,
+    records: &Records<'_, D>,
+    asked: &BuildRecord,
+) -> Result<Option<BuildReport>, IngestError> {
+    let Some(bytes) = target.read(MANIFEST_FILE)? else { return Ok(None) };
     let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(None) };
-    let whole = manifest.config_hash == config::hash(&asked.config)
+    let mut whole = manifest.config_hash == config::hash(&asked.config)
         && manifest.shards.len() == asked.shards as usize
-        && manifest.shards.iter().all(|entry| records.has_size(entry))
-        && out.join(INDEX_FILE).is_file();
+        && target.size(INDEX_FILE)?.is_some();
+    for entry in &manifest.shards {
+        whole = whole && records.has_size(entry)?;
+    }
     if !whole || manifest.totals.rejects > asked.config.max_rejects {
         return Ok(None);
     }
@@ -256,15 +294,18 @@ fn complete(out: &Path, records: &Records, asked: &BuildRecord) -> Result<Option
             _ => return Ok(None),
         }
     }
-    Ok(Some(report(out, &manifest, &finished)))
+    Ok(Some(report(target.shown(), &manifest, &finished)))
 }
 
-/// Keeps two processes from building the same part at once. Where the file system has no locks, nothing does.
-fn lock(out: &Path, path: &Path) -> Result<File, IngestError> {
+/// Keeps two processes from building the same part at once: that would be wasted work. Where the file system has no
+/// locks (`None`), and between machines that build into object storage, they do the same work twice and each publishes
+/// the same bytes.
+fn lock(out: &Path, path: &Path) -> Result<Option<File>, IngestError> {
     let file = File::create(path).map_err(IngestError::io("create", path))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(IngestError::Locked { path: out.to_owned() }),
-        Err(TryLockError::Error(_)) | Ok(()) => Ok(file),
+        Err(TryLockError::Error(_)) => Ok(None),
+        Ok(()) => Ok(Some(file)),
     }
 }
 
@@ -274,9 +315,9 @@ fn spool(
     plan: &Plan,
     todo: &[u32],
     work: &Path,
+    own: &str,
     options: &BuildOptions,
 ) -> Result<(), IngestError> {
-    let Part { index, count } = options.part;
     for (number, source) in opened.iter_mut().enumerate() {
         let Some(size) = source.streams() else { continue };
         let mut shard_of = vec![None; source.videos().len()];
@@ -287,7 +328,7 @@ fn spool(
                 }
             }
         }
-        let dir = work.join(format!("spool-{number}-part-{index}-of-{count}"));
+        let dir = work.join(format!("spool-{number}-{own}"));
         let progress = Progress::new(options.progress, "bytes of the archive", size);
         let passed = Arc::new(AtomicU64::new(0));
         let stopped = || {

@@ -1,18 +1,20 @@
 //! The command line of `ingest`.
 
 use crate::build::{BuildOptions, Part, build, dry_run};
-use crate::commit::merge;
+use crate::commit::merge_on;
 use crate::config::{self, Overrides};
 use crate::error::IngestError;
 use crate::pairs;
 use crate::progress::Progress;
 use crate::source::SourceSpec;
+use crate::target::Target;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::build::BufferCompression;
 use schemas::exit;
 use schemas::manifest::REJECTS_FILE;
 use schemas::train::PRESETS;
 use serde::Serialize;
+use shards::disk::Real;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -49,9 +51,12 @@ struct BuildArgs {
     /// several times. docs/sources.md describes every layout.
     #[arg(long = "source", value_name = "KIND=PATH", required = true)]
     sources: Vec<SourceSpec>,
-    /// Folder of the dataset.
+    /// Folder of the dataset, or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "DATASET")]
     out: PathBuf,
+    /// Where a dataset in object storage is prepared, one shard at a time; the system's temporary folder by default.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
     /// Build only the shards I, I+N, I+2N, ...; `ingest merge` completes the dataset.
     #[arg(long, value_name = "I/N", default_value = "0/1")]
     part: Part,
@@ -84,8 +89,11 @@ struct BuildArgs {
 
 #[derive(Debug, Args)]
 struct MergeArgs {
-    /// Folder of the dataset.
+    /// Folder of the dataset, or s3://BUCKET/PREFIX.
     dataset: PathBuf,
+    /// Where a dataset in object storage is prepared; the system's temporary folder by default.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -167,6 +175,7 @@ fn run_build(args: &BuildArgs) -> Result<u8, IngestError> {
         threads: args.threads.map_or(0, usize::from),
         progress: true,
         stop: stop_on_signal(),
+        scratch: args.scratch.clone(),
     };
     let report = build(&args.sources, &config, &args.out, &options)?;
     if report.rejects > 0 {
@@ -182,7 +191,7 @@ fn run_build(args: &BuildArgs) -> Result<u8, IngestError> {
 }
 
 fn run_merge(args: &MergeArgs) -> Result<u8, IngestError> {
-    let report = merge(&args.dataset)?;
+    let report = merge_on(&Target::open(&args.dataset, args.scratch.as_deref(), Real)?)?;
     let code = if report.rejects > 0 { exit::LOSSY } else { exit::DONE };
     print(args.json, &report, code)
 }

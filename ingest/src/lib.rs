@@ -16,6 +16,7 @@
 //! | [`build`](mod@build) | the whole run: resume, parts, limits |
 //! | [`commit`] | checks all shards, writes index and manifest |
 //! | [`pairs`] | a sampler's pairs in reading order (`ingest pairs`) |
+//! | [`target`] | the folder or object storage it is built in |
 //! | [`record`] | what is remembered in `DATASET/.ingest/` between runs |
 //!
 //! Equal input gives equal bytes: rows follow the plan, never the order in which threads finish, and nothing written
@@ -38,6 +39,7 @@ pub mod report;
 pub mod shard;
 pub mod source;
 mod space;
+pub mod target;
 
 pub use build::{BuildOptions, Part, build};
 pub use commit::merge;

@@ -4,19 +4,19 @@ use crate::config;
 use crate::error::IngestError;
 use crate::plan::Plan;
 use crate::source::{Dropped, Label};
+use crate::target::Target;
 use schemas::build::BuildConfig;
 use schemas::format::{DATASET_FORMAT, FormatVersion, writer_stamp};
 use schemas::manifest::{Reject, SHARD_DIR, ShardEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shards::writer::write_atomic;
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use shards::disk::Disk;
+use std::fs::File;
 
 /// Folder of these records inside a dataset.
 pub const WORK_DIR: &str = ".ingest";
 const BUILD_FILE: &str = "build.json";
+const PARTS_FILE: &str = "parts.json";
 
 /// What is being built: written before the first shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,27 +109,33 @@ pub struct ShardRecord {
     pub rejects: Vec<Reject>,
 }
 
-/// The records of one dataset folder.
-#[derive(Debug, Clone)]
-pub struct Records {
-    out: PathBuf,
+/// Into how many parts the work was last divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Parts {
+    count: u32,
 }
 
-impl Records {
-    /// Records of the dataset in `out`.
+/// The records of one dataset.
+#[derive(Debug)]
+pub struct Records<'a, D: Disk> {
+    target: &'a Target<D>,
+}
+
+impl<'a, D: Disk> Records<'a, D> {
+    /// Records of the dataset in `target`.
     #[must_use]
-    pub fn new(out: &Path) -> Self {
-        Self { out: out.to_owned() }
+    pub fn new(target: &'a Target<D>) -> Self {
+        Self { target }
     }
 
-    /// The folder they are in.
-    #[must_use]
-    pub fn dir(&self) -> PathBuf {
-        self.out.join(WORK_DIR)
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, IngestError> {
+        let bytes = self.target.read(&format!("{WORK_DIR}/{name}"))?;
+        // A record that is not one (another version, a damaged disk) means the work is done again.
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    fn shard_file(&self, shard: u32) -> PathBuf {
-        self.dir().join(format!("shard-{shard:05}.json"))
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), IngestError> {
+        self.target.write(&format!("{WORK_DIR}/{name}"), &text(value))
     }
 
     /// What is being built here, if anything.
@@ -137,15 +143,32 @@ impl Records {
     /// # Errors
     /// When the record cannot be read.
     pub fn build(&self) -> Result<Option<BuildRecord>, IngestError> {
-        read(&self.dir().join(BUILD_FILE))
+        self.read(BUILD_FILE)
     }
 
-    /// Remembers what is being built.
+    /// Remembers what is being built; returns what another machine began to build here at the same moment.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn set_build(&self, record: &BuildRecord) -> Result<(), IngestError> {
-        write(&self.dir().join(BUILD_FILE), record)
+    pub fn set_build(&self, record: &BuildRecord) -> Result<Option<BuildRecord>, IngestError> {
+        let there = self.target.create(&format!("{WORK_DIR}/{BUILD_FILE}"), &text(record))?;
+        Ok(there.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Into how many parts the work was last divided, if it ever was.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn parts(&self) -> Result<Option<u32>, IngestError> {
+        Ok(self.read::<Parts>(PARTS_FILE)?.map(|parts| parts.count))
+    }
+
+    /// Remembers into how many parts the work is divided: so that what is missing can be named by its part.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_parts(&self, count: u32) -> Result<(), IngestError> {
+        self.write(PARTS_FILE, &Parts { count })
     }
 
     /// The record of a shard, if it was finished.
@@ -153,7 +176,7 @@ impl Records {
     /// # Errors
     /// When the record cannot be read.
     pub fn shard(&self, shard: u32) -> Result<Option<ShardRecord>, IngestError> {
-        read(&self.shard_file(shard))
+        self.read(&format!("shard-{shard:05}.json"))
     }
 
     /// Remembers a finished shard.
@@ -161,51 +184,50 @@ impl Records {
     /// # Errors
     /// When it cannot be written.
     pub fn set_shard(&self, shard: u32, record: &ShardRecord) -> Result<(), IngestError> {
-        write(&self.shard_file(shard), record)
+        self.write(&format!("shard-{shard:05}.json"), record)
     }
 
     /// Whether the file of a finished shard is there with its size.
-    #[must_use]
-    pub fn has_size(&self, entry: &ShardEntry) -> bool {
-        fs::metadata(self.path_of(entry)).is_ok_and(|meta| meta.is_file() && meta.len() == entry.bytes)
+    ///
+    /// # Errors
+    /// When the object storage cannot be asked.
+    pub fn has_size(&self, entry: &ShardEntry) -> Result<bool, IngestError> {
+        Ok(self.target.size(&name_of(entry))? == Some(entry.bytes))
     }
 
-    /// Whether the file of a finished shard is there with its size and hash.
+    /// Whether the file of a finished shard is there with its size and, in a folder, its hash. An object is there whole
+    /// or not at all and its record is written after it, so there its size is enough.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn is_intact(&self, entry: &ShardEntry) -> Result<bool, IngestError> {
-        if !self.has_size(entry) {
+        if !self.has_size(entry)? {
             return Ok(false);
         }
-        let path = self.path_of(entry);
+        if self.target.is_remote() {
+            return Ok(true);
+        }
+        let path = self.target.local().join(name_of(entry));
         let mut hasher = blake3::Hasher::new();
         let file = File::open(&path).map_err(IngestError::io("read", &path))?;
         hasher.update_reader(file).map_err(IngestError::io("read", &path))?;
         Ok(hasher.finalize().to_hex().as_str() == entry.blake3)
     }
-
-    fn path_of(&self, entry: &ShardEntry) -> PathBuf {
-        self.out.join(SHARD_DIR).join(&entry.file)
-    }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, IngestError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(IngestError::Io { action: "read", path: path.to_owned(), source }),
-    };
-    // A record that is not one (another version, a damaged disk) means the work is done again.
-    Ok(serde_json::from_slice(&bytes).ok())
+fn name_of(entry: &ShardEntry) -> String {
+    format!("{SHARD_DIR}/{}", entry.file)
 }
 
-fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), IngestError> {
-    let fail = IngestError::io("write", path);
-    let mut text = match serde_json::to_vec_pretty(value) {
-        Ok(text) => text,
-        Err(error) => return Err(fail(error.into())),
-    };
+/// Where the index rows of a shard wait for the merge, in object storage.
+#[must_use]
+pub fn piece_name(shard: u32) -> String {
+    format!("{WORK_DIR}/shard-{shard:05}.index.arrow")
+}
+
+fn text<T: Serialize>(value: &T) -> Vec<u8> {
+    // Records are structs of numbers and strings, which always serialise; an empty record would be made again.
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
     text.push(b'\n');
-    write_atomic(path, &text).map_err(fail)
+    text
 }

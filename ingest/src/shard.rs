@@ -5,15 +5,17 @@ use crate::ordered::ordered_map;
 use crate::pixels::{self, Outcome, Pixels};
 use crate::plan::{Plan, Planned};
 use crate::progress::Progress;
-use crate::record::{Counts, ShardRecord};
+use crate::record::{Counts, ShardRecord, piece_name};
 use crate::source::spool::ShardFiles;
 use crate::source::{Dropped, Source, Track, Tracks};
+use crate::target::Target;
 use rayon::prelude::*;
 use schemas::build::BuildConfig;
 use schemas::format::{DATASET_FORMAT, writer_stamp};
-use schemas::manifest::Reject;
+use schemas::manifest::{Reject, SHARD_DIR};
 use schemas::shard::{DatasetInfo, ShardMeta};
-use shards::writer::{Dictionaries, RowData, ShardWriter};
+use shards::disk::Disk;
+use shards::writer::{Dictionaries, RowData, ShardWriter, write_piece};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -23,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const TRACK_MEMORY: usize = 64 << 20;
 
 /// What all shards of a run share.
-pub struct Context<'a> {
+pub struct Context<'a, D: Disk> {
     /// The opened sources.
     pub sources: &'a [Source],
     /// The plan.
@@ -32,8 +34,8 @@ pub struct Context<'a> {
     pub config: &'a BuildConfig,
     /// Its hash.
     pub config_hash: &'a str,
-    /// The dataset folder.
-    pub out: &'a Path,
+    /// Where the dataset is built.
+    pub target: &'a Target<D>,
     /// Folder for temporary files.
     pub work: &'a Path,
     /// Threads that list files.
@@ -52,7 +54,7 @@ pub struct Context<'a> {
 ///
 /// # Errors
 /// When it cannot be written, too much is rejected, or the user asks to stop; nothing then has its final name.
-pub fn build_shard(ctx: &Context<'_>, shard: u32) -> Result<ShardRecord, IngestError> {
+pub fn build_shard<D: Disk>(ctx: &Context<'_, D>, shard: u32) -> Result<ShardRecord, IngestError> {
     let planned = ctx.plan.shards.get(shard as usize).map(Vec::as_slice).unwrap_or_default();
     let files: Vec<ShardFiles> = ctx.sources.iter().map(|source| source.open_shard(shard)).collect::<Result<_, _>>()?;
     let list = |video: &Planned| match (ctx.sources.get(video.source), files.get(video.source)) {
@@ -69,8 +71,9 @@ pub fn build_shard(ctx: &Context<'_>, shard: u32) -> Result<ShardRecord, IngestE
             Some(Video { dataset: &known.dataset, name: &known.name, label: planned.label, tracks })
         })
         .collect();
-    let writer = ShardWriter::create(
-        ctx.out,
+    let writer = ShardWriter::create_on(
+        ctx.target.disk(),
+        ctx.target.local(),
         &meta(ctx, shard),
         &names(ctx, &videos),
         ctx.config.rows_per_batch as usize,
@@ -117,10 +120,18 @@ pub fn build_shard(ctx: &Context<'_>, shard: u32) -> Result<ShardRecord, IngestE
         return Err(IngestError::Interrupted);
     }
     sink.rejects.sort();
+    let entry = sink.writer.finish()?;
+    if ctx.target.is_remote() {
+        let (name, piece) = (format!("{SHARD_DIR}/{}", entry.file), piece_name(shard));
+        let local = ctx.target.local();
+        write_piece(ctx.target.disk(), shard, &local.join(&name), &local.join(&piece))?;
+        ctx.target.upload(&name)?;
+        ctx.target.upload(&piece)?;
+    }
     Ok(ShardRecord {
         plan: ctx.plan.hash.clone(),
         config_hash: ctx.config_hash.to_owned(),
-        entry: sink.writer.finish()?,
+        entry,
         counts: sink.counts,
         dropped: sink.dropped,
         rejects: sink.rejects,
@@ -134,7 +145,7 @@ struct Video<'a> {
     tracks: &'a Tracks,
 }
 
-fn meta(ctx: &Context<'_>, shard: u32) -> ShardMeta {
+fn meta<D: Disk>(ctx: &Context<'_, D>, shard: u32) -> ShardMeta {
     let config = ctx.config;
     let mut datasets: Vec<DatasetInfo> = Vec::new();
     for label in &ctx.plan.labels {
@@ -163,7 +174,7 @@ fn meta(ctx: &Context<'_>, shard: u32) -> ShardMeta {
     }
 }
 
-fn names(ctx: &Context<'_>, videos: &[Video<'_>]) -> Dictionaries {
+fn names<D: Disk>(ctx: &Context<'_, D>, videos: &[Video<'_>]) -> Dictionaries {
     let tracks = || videos.iter().flat_map(|video| &video.tracks.tracks);
     Dictionaries {
         dataset: ctx.plan.labels.iter().map(|label| label.dataset.clone()).collect(),
@@ -173,10 +184,10 @@ fn names(ctx: &Context<'_>, videos: &[Video<'_>]) -> Dictionaries {
     }
 }
 
-struct Sink<'a> {
-    ctx: &'a Context<'a>,
+struct Sink<'a, D: Disk> {
+    ctx: &'a Context<'a, D>,
     videos: &'a [Video<'a>],
-    writer: ShardWriter,
+    writer: ShardWriter<D>,
     track: TrackBuffer,
     counts: Vec<Counts>,
     /// The last video that was counted.
@@ -185,7 +196,7 @@ struct Sink<'a> {
     rejects: Vec<Reject>,
 }
 
-impl Sink<'_> {
+impl<D: Disk> Sink<'_, D> {
     /// Takes what became of frame `f` of track `t` of video `v`.
     fn take(&mut self, v: usize, t: usize, f: usize, outcome: Outcome) -> Result<(), IngestError> {
         self.ctx.progress.add(1);

@@ -9,6 +9,7 @@ use ingest::source::SourceKind;
 use schemas::build::BuildConfig;
 use schemas::train::DataConfig;
 use shards::plan::{Plan, Tracks};
+use shards::reader::Dataset;
 use std::fs;
 use std::path::Path;
 use support::layouts::{built, coco, det, object, options, rejects, rows, sequences, spec, write};
@@ -44,7 +45,7 @@ fn rows_of_stills_are_paired_with_themselves() {
     sources.extend(spec(SourceKind::Sequences, &sequences(dir.path(), 5)));
     let out = dir.path().join("out");
     build(&sources, &BuildConfig::default(), &out, &options(2)).unwrap();
-    let tracks = Tracks::read(&out, 0).unwrap();
+    let tracks = Tracks::read(&Dataset::open(&out).unwrap(), 0).unwrap();
     let plan = Plan::new(&tracks, 1, &DataConfig::default(), 1).unwrap();
     assert_eq!(plan.units(), 8, "six pictures and two sequences");
     let mut same = 0;

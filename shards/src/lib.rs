@@ -18,7 +18,9 @@ pub mod crop;
 pub mod derive;
 pub mod diff;
 pub mod fuzzing;
+pub mod disk;
 pub mod image;
+mod index;
 pub mod jpeg;
 pub mod order;
 pub mod pairs;
@@ -31,6 +33,7 @@ pub mod summary;
 #[cfg(feature = "turbo")]
 mod turbo;
 pub mod usage;
+pub mod store;
 pub mod verify;
 mod windows;
 pub mod writer;

@@ -113,7 +113,7 @@ pub fn write(
     if dataset.manifest().config.pairs.is_some() {
         return Err(PairsError::Nested(source.to_owned()));
     }
-    let tracks = Tracks::read(source, cfg.data.skip_flags)?;
+    let tracks = Tracks::read(&dataset, cfg.data.skip_flags)?;
     let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
     drop(tracks);
     let steps = if cfg.run.steps_per_epoch == 0 { plan.full_steps()? } else { cfg.run.steps_per_epoch };

@@ -8,7 +8,6 @@ use crate::reader::{Dataset, Index, IndexRow, ReadError};
 use crate::windows::Visits;
 use schemas::train::{DataConfig, EpochUnit};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A row, by shard and place in the shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,13 +63,12 @@ impl Tracks {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn read(dataset: &Path, skip_flags: u8) -> Result<Self, ReadError> {
+    pub fn read(dataset: &Dataset, skip_flags: u8) -> Result<Self, ReadError> {
         let mut grouping = Grouping::new(skip_flags);
-        Index::scan(dataset, |row| grouping.add(row))?;
+        Index::scan(dataset.path(), |row| grouping.add(row))?;
         let mut tracks = grouping.out;
-        let opened = Dataset::open(dataset)?;
         let single = |label: &String| {
-            let mut own = opened.manifest().sources.iter().filter(|source| source.dataset == *label).peekable();
+            let mut own = dataset.manifest().sources.iter().filter(|source| source.dataset == *label).peekable();
             // The crops that PySOT cuts from pictures have a list like those of videos.
             own.peek().is_some() && own.all(|s| s.kind == "stills" || (s.kind == "crop511" && s.rows == s.tracks))
         };

@@ -97,7 +97,7 @@ pub fn write_png(path: &Path, picture: &Rgb) -> Result<(), SheetError> {
 /// # Errors
 /// When the dataset has no pairs or a row is damaged.
 pub fn sheet(dataset: &Dataset, pairs: usize, seed: u64) -> Result<Rgb, SheetError> {
-    let tracks = Tracks::read(dataset.path(), 0)?;
+    let tracks = Tracks::read(dataset, 0)?;
     let config = DataConfig { epoch_unit: EpochUnit::Track, same_frame: true, ..DataConfig::default() };
     let plan = Plan::new(&tracks, seed, &config, 1)?;
     let pairs = pairs.clamp(1, 400);

@@ -66,7 +66,7 @@ pub fn measure(path: &Path, seconds: f64) -> Result<Vec<Speed>, SpeedError> {
     }
     let mut rng = Rng::new(1);
     lines.push(timed("rows at random", limit, None, |_| Ok(bytes(&row_at(rng.below(rows))?)))?);
-    let tracks = Tracks::read(path, 0)?;
+    let tracks = Tracks::read(&dataset, 0)?;
     let config = DataConfig { epoch_unit: EpochUnit::Track, same_frame: true, ..DataConfig::default() };
     let plan = Plan::new(&tracks, 0, &config, 1)?;
     let pair = |i: u64| -> Result<[Row; 2], ReadError> {

@@ -3,6 +3,7 @@
 //! Everything goes to a temporary name in the same folder, is synced, renamed, and the folder is synced. Equal rows give
 //! equal bytes.
 
+use crate::disk::{Disk, Real, folder_of, publish};
 use arrow::array::{
     ArrayRef, BinaryBuilder, DictionaryArray, Float32Array, Int32Array, Int64Array, RecordBatch, StringArray,
     UInt8Array, UInt16Array, UInt32Array, UInt64Array,
@@ -12,16 +13,15 @@ use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use schemas::build::BufferCompression;
-use schemas::manifest::{INDEX_FILE, Manifest, SHARD_DIR, ShardEntry, shard_file};
-use schemas::shard::{ShardMeta, index_schema, sample_id, shard_schema};
+use schemas::manifest::{Manifest, SHARD_DIR, ShardEntry, shard_file};
+use schemas::shard::{ShardMeta, sample_id, shard_schema};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Prefix of files that are still being written; readers ignore them.
-pub const TEMP_PREFIX: &str = ".tmp-";
+pub use crate::disk::TEMP_PREFIX;
+pub use crate::index::{merge_pieces, write_index, write_index_on, write_piece};
 
 /// Why a shard or index could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -82,28 +82,17 @@ fn advice(source: &io::Error) -> &'static str {
 /// # Errors
 /// Whatever the file system says; the target is then unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = folder_of(path);
-    let mut temp = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(dir)?;
+    write_atomic_on(&Real, path, bytes)
+}
+
+/// As [`write_atomic`], over any [`Disk`].
+///
+/// # Errors
+/// Whatever the file system says; the target is then unchanged.
+pub fn write_atomic_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temp = disk.create(folder_of(path))?;
     temp.write_all(bytes)?;
-    publish(temp, path)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    }
-}
-
-fn publish(temp: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        temp.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-    }
-    temp.as_file().sync_all()?;
-    temp.persist(path).map_err(|e| e.error)?;
-    File::open(folder_of(path))?.sync_all()
+    publish(disk, temp, path)
 }
 
 /// The names a shard's dictionary columns may hold, fixed before its first row.
@@ -184,18 +173,24 @@ impl<W: Write> Write for Hashing<W> {
 /// A batch is closed early when its pictures reach this size, so that 32-bit offsets always suffice.
 const MAX_BATCH_BYTES: usize = 1 << 30;
 
-type Sink = Hashing<BufWriter<tempfile::NamedTempFile>>;
+type Sink<T> = Hashing<BufWriter<T>>;
 
 /// An Arrow IPC file on its way to its final name.
-struct AtomicIpc {
+pub(crate) struct AtomicIpc<D: Disk> {
+    disk: D,
     path: PathBuf,
-    writer: FileWriter<Sink>,
+    writer: FileWriter<Sink<D::Temp>>,
 }
 
-impl AtomicIpc {
-    fn create(path: &Path, schema: &SchemaRef, compression: BufferCompression) -> Result<Self, WriteError> {
+impl<D: Disk> AtomicIpc<D> {
+    pub(crate) fn create(
+        disk: &D,
+        path: &Path,
+        schema: &SchemaRef,
+        compression: BufferCompression,
+    ) -> Result<Self, WriteError> {
         let io = |source| WriteError::Io { path: path.to_owned(), source };
-        let temp = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder_of(path)).map_err(io)?;
+        let temp = disk.create(folder_of(path)).map_err(io)?;
         let sink = Hashing { inner: BufWriter::with_capacity(1 << 20, temp), hasher: blake3::Hasher::new(), bytes: 0 };
         let arrow = |source| WriteError::Arrow { path: path.to_owned(), source };
         let codec = match compression {
@@ -205,10 +200,10 @@ impl AtomicIpc {
         };
         let options = IpcWriteOptions::default().try_with_compression(codec).map_err(arrow)?;
         let writer = FileWriter::try_new_with_options(sink, schema, options).map_err(arrow)?;
-        Ok(Self { path: path.to_owned(), writer })
+        Ok(Self { disk: disk.clone(), path: path.to_owned(), writer })
     }
 
-    fn failed(&self, source: ArrowError) -> WriteError {
+    pub(crate) fn failed(&self, source: ArrowError) -> WriteError {
         let path = self.path.clone();
         match source {
             ArrowError::IoError(_, source) => WriteError::Io { path, source },
@@ -216,32 +211,33 @@ impl AtomicIpc {
         }
     }
 
-    fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
         self.writer.write(batch).map_err(|e| self.failed(e))
     }
 
     /// Publishes the file; returns its size and hash.
-    fn finish(mut self) -> Result<(u64, String), WriteError> {
+    pub(crate) fn finish(mut self) -> Result<(u64, String), WriteError> {
         self.writer.finish().map_err(|e| self.failed(e))?;
         let path = self.path.clone();
         let sink = self.writer.into_inner().map_err(|source| WriteError::Arrow { path: path.clone(), source })?;
         let (bytes, hash) = (sink.bytes, sink.hasher.finalize().to_hex().to_string());
         let io = |source| WriteError::Io { path: path.clone(), source };
         let temp = sink.inner.into_inner().map_err(|e| io(e.into_error()))?;
-        publish(temp, &path).map_err(io)?;
+        publish(&self.disk, temp, &path).map_err(io)?;
         Ok((bytes, hash))
     }
 }
 
-struct Names {
-    column: &'static str,
+/// A dictionary column on its way into a batch.
+pub(crate) struct Names {
+    pub(crate) column: &'static str,
     values: ArrayRef,
     keys: HashMap<String, i32>,
     pending: Vec<i32>,
 }
 
 impl Names {
-    fn new(column: &'static str, names: &BTreeSet<String>) -> Self {
+    pub(crate) fn new(column: &'static str, names: &BTreeSet<String>) -> Self {
         Self {
             column,
             values: Arc::new(StringArray::from_iter_values(names.iter())),
@@ -250,15 +246,22 @@ impl Names {
         }
     }
 
-    fn take(&mut self) -> Result<ArrayRef, ArrowError> {
+    /// Adds a value; false when it was not announced.
+    pub(crate) fn push(&mut self, value: &str) -> bool {
+        let key = self.keys.get(value).copied();
+        self.pending.extend(key);
+        key.is_some()
+    }
+
+    pub(crate) fn take(&mut self) -> Result<ArrayRef, ArrowError> {
         let keys = Int32Array::from(std::mem::take(&mut self.pending));
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(&self.values))?))
     }
 }
 
 /// Writes one shard, row by row.
-pub struct ShardWriter {
-    file: AtomicIpc,
+pub struct ShardWriter<D: Disk = Real> {
+    file: AtomicIpc<D>,
     schema: SchemaRef,
     shard: u32,
     rows_per_batch: usize,
@@ -283,10 +286,27 @@ impl ShardWriter {
         rows_per_batch: usize,
         compression: BufferCompression,
     ) -> Result<Self, WriteError> {
+        Self::create_on(&Real, dataset, meta, names, rows_per_batch, compression)
+    }
+}
+
+impl<D: Disk> ShardWriter<D> {
+    /// As [`ShardWriter::create`], over any [`Disk`].
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub fn create_on(
+        disk: &D,
+        dataset: &Path,
+        meta: &ShardMeta,
+        names: &Dictionaries,
+        rows_per_batch: usize,
+        compression: BufferCompression,
+    ) -> Result<Self, WriteError> {
         let path = dataset.join(SHARD_DIR).join(shard_file(meta.shard));
         let schema = shard_schema(meta).map_err(|source| WriteError::Meta { path: path.clone(), source })?;
         Ok(Self {
-            file: AtomicIpc::create(&path, &schema, compression)?,
+            file: AtomicIpc::create(disk, &path, &schema, compression)?,
             schema,
             shard: meta.shard,
             rows_per_batch: rows_per_batch.max(1),
@@ -315,13 +335,14 @@ impl ShardWriter {
         }
         let values = [&row.dataset, &row.video, &row.track, &row.class];
         for (names, value) in self.names.iter_mut().zip(values) {
-            let key = names.keys.get(value).copied().ok_or_else(|| WriteError::Name {
-                path: self.file.path.clone(),
-                row: self.written + self.rows.len() as u64,
-                column: names.column,
-                value: value.clone(),
-            })?;
-            names.pending.push(key);
+            if !names.push(value) {
+                return Err(WriteError::Name {
+                    path: self.file.path.clone(),
+                    row: self.written + self.rows.len() as u64,
+                    column: names.column,
+                    value: value.clone(),
+                });
+            }
         }
         self.pending += bytes;
         self.rows.push(row);
@@ -399,58 +420,6 @@ impl ShardWriter {
             blake3,
         })
     }
-}
-
-/// Writes `index.arrow` from the dataset's shards, in order, and returns its blake3.
-///
-/// # Errors
-/// When a shard cannot be read or the index cannot be written.
-#[expect(clippy::cast_possible_truncation, reason = "shards, batches and rows are counted in 32 bits")]
-pub fn write_index(dataset: &Path, shards: &[ShardEntry]) -> Result<String, WriteError> {
-    let path = dataset.join(INDEX_FILE);
-    let schema = index_schema();
-    let opened: Vec<crate::reader::Shard> = shards
-        .iter()
-        .map(|entry| crate::reader::Shard::open(&dataset.join(SHARD_DIR).join(&entry.file)))
-        .collect::<Result<_, _>>()?;
-    // One dictionary per column over all shards: an IPC file may not replace a dictionary once written.
-    let mut names: [BTreeSet<String>; 4] = Default::default();
-    for shard in &opened {
-        for (all, values) in names.iter_mut().zip(shard.names()) {
-            all.extend(values);
-        }
-    }
-    let mut columns: Vec<Names> =
-        ["dataset", "video", "track", "class"].into_iter().zip(&names).map(|(c, n)| Names::new(c, n)).collect();
-    let mut file = AtomicIpc::create(&path, &schema, BufferCompression::Zstd)?;
-    for (number, shard) in (0u32..).zip(&opened) {
-        for number_of_batch in 0..shard.batches() {
-            let batch = shard.batch(number_of_batch)?;
-            let rows = batch.rows();
-            let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-            for field in schema.fields().iter().take(18) {
-                let name = field.name();
-                match columns.iter_mut().find(|c| c.column == name) {
-                    Some(names) => {
-                        for row in 0..rows {
-                            let value = batch.name(name, row);
-                            names.pending.push(names.keys.get(value).copied().unwrap_or_default());
-                        }
-                        arrays.push(names.take().map_err(|e| file.failed(e))?);
-                    }
-                    None => arrays.push(batch.column(name)?),
-                }
-            }
-            let fill = |v: u32| Arc::new(UInt32Array::from(vec![v; rows])) as ArrayRef;
-            arrays.push(fill(number));
-            arrays.push(fill(number_of_batch as u32));
-            let first = batch.first_row() as u32;
-            arrays.push(Arc::new(UInt32Array::from_iter_values(first..first + rows as u32)));
-            let out = RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(|e| file.failed(e))?;
-            file.write(&out)?;
-        }
-    }
-    Ok(file.finish()?.1)
 }
 
 /// The dataset's identity: blake3 over format, configuration hash and every shard's name, rows and blake3.

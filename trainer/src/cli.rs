@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::exit::{DONE, FAILED, INTERRUPTED, LOSSY, USAGE};
 use schemas::train::{PRESETS, TrainConfig};
 use serde::Serialize;
+use shards::store::cache::{Settings, parse_size};
 use siamrpn::device::device;
 use siamrpn::import::{ImportError, from_imagenet_alexnet};
 use std::collections::BTreeMap;
@@ -65,11 +66,32 @@ impl From<ConfigArgs> for Layers {
     }
 }
 
+/// Where shards from object storage are kept.
+#[derive(Debug, Clone, Args)]
+struct CacheArgs {
+    /// Folder for shards of a dataset in object storage [default: siamrpn-shards in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Bytes this folder may hold, for example 200G [default: 50G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    cache_size: Option<u64>,
+}
+
+impl CacheArgs {
+    fn install(self) {
+        let standard = Settings::default();
+        let bytes = self.cache_size.unwrap_or(standard.bytes);
+        Settings { dir: self.cache.unwrap_or(standard.dir), bytes }.install();
+    }
+}
+
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Dataset folder
+    /// Dataset folder, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "DATASET")]
     data: PathBuf,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Folder for the picture
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -85,9 +107,11 @@ struct CheckArgs {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Dataset folder
+    /// Dataset folder, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "DATASET")]
     data: PathBuf,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Run folder; must be empty or absent without --resume
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
@@ -118,6 +142,8 @@ struct BenchArgs {
     /// Dataset folder; not needed for `model`
     #[arg(long, value_name = "DATASET", required_if_eq_any = [("subject", "loader"), ("subject", "train")])]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Loader threads [default: all cores but one]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -253,6 +279,7 @@ fn print<T: Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> String) -
 }
 
 fn checked(args: CheckArgs) -> Result<u8, Failure> {
+    args.cache.install();
     let cfg = Layers::from(args.config).resolve()?;
     let report = check::check(&args.data, &cfg, &args.device, &args.out)?;
     print(args.json, &report, |r| {
@@ -285,6 +312,7 @@ fn checked(args: CheckArgs) -> Result<u8, Failure> {
 }
 
 fn trained(args: RunArgs) -> Result<u8, Failure> {
+    args.cache.clone().install();
     INTERRUPT.store(false, Ordering::Relaxed);
     // A second signal ends the program at once; a handler that is there already (a second run in one process) stays.
     let _present = ctrlc::set_handler(|| {
@@ -320,6 +348,7 @@ fn trained(args: RunArgs) -> Result<u8, Failure> {
 }
 
 fn benched(args: BenchArgs) -> Result<u8, Failure> {
+    args.cache.install();
     let mut layers = Layers::from(args.config);
     let flags = [
         args.threads.map(|n| format!("run.workers={n}")),

@@ -191,7 +191,7 @@ impl Recipe {
                 (Order::Stored(stored), Ok(steps))
             }
             None => {
-                let tracks = Tracks::read(path, cfg.data.skip_flags)?;
+                let tracks = Tracks::read(&dataset, cfg.data.skip_flags)?;
                 let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
                 let steps = plan.full_steps();
                 (Order::Drawn(plan), steps)
@@ -348,6 +348,8 @@ impl Recipe {
             match make() {
                 #[expect(clippy::cast_possible_truncation, reason = "labels are made in f32")]
                 Ok((target, replaced)) => return Ok((pair, target.map(|v| v as f32), replaced || attempt > 0)),
+                // What is whole but out of reach must not change which pairs are trained on.
+                Err(PairError::Read(e @ ReadError::Unavailable { .. })) => return Err(e.into()),
                 Err(e) => last = e.to_string(),
             }
         }
@@ -366,6 +368,7 @@ impl Recipe {
     ) -> Result<([f64; 4], bool), PairError> {
         let error = match self.draw_row(id, None, side, augment, hands, out) {
             Ok(target) => return Ok((target, false)),
+            Err(e @ PairError::Read(ReadError::Unavailable { .. })) => return Err(e),
             Err(e) => e,
         };
         // Where the row lies in its track is known from the row itself; without that there is no neighbour.
@@ -459,7 +462,7 @@ impl Loader {
     /// Starts making the batches of `steps` (from 0) with the configuration's threads and queue length.
     ///
     /// # Errors
-    /// [`LoadError::Thread`].
+    /// [`LoadError::Thread`]; [`LoadError::Read`] when the cache of a dataset in object storage is too small.
     pub fn start(recipe: &Arc<Recipe>, steps: Range<u64>) -> Result<Self, LoadError> {
         let count = threads(recipe.cfg.run.workers);
         let ahead = recipe.cfg.run.prefetch.div_ceil(count).max(1);
@@ -470,6 +473,13 @@ impl Loader {
             start: steps.start,
             steps,
         };
+        let from = loader.steps.start;
+        let epoch = from..loader.steps.end.min(from.saturating_add(recipe.steps_per_epoch));
+        recipe.dataset.prefetch(epoch, (count * (ahead + 1)) as u64, |step| {
+            // A step that has no pairs says so when it is its turn.
+            let pairs = (0..recipe.cfg.run.batch).filter_map(move |i| recipe.pair_at(step, i).ok());
+            pairs.flat_map(|pair| [pair.template.shard, pair.search.shard])
+        })?;
         for number in 0..count {
             let (to, queue) = bounded(ahead);
             let (recipe, spent) = (Arc::clone(recipe), loader.spent.1.clone());

@@ -3,7 +3,7 @@
 //! A plain archive is listed once by skipping from header to header; pictures are then read by offset in any order.
 //! A compressed one can only be read from its beginning: see [`super::spool`].
 
-use super::SourceKind;
+use super::{SourceKind, remote};
 use crate::error::IngestError;
 use std::collections::HashMap;
 use std::fs::File;
@@ -31,8 +31,7 @@ impl Packing {
     /// When the file cannot be read or is none of these.
     pub fn of(path: &Path, kind: SourceKind) -> Result<Self, IngestError> {
         let mut head = Vec::new();
-        let file = File::open(path).map_err(IngestError::io("open source", path))?;
-        file.take(512).read_to_end(&mut head).map_err(IngestError::io("read", path))?;
+        remote::open(path)?.take(512).read_to_end(&mut head).map_err(IngestError::io("read", path))?;
         if head.starts_with(&[0x1f, 0x8b]) {
             Ok(Self::Gzip)
         } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
@@ -203,7 +202,7 @@ pub(super) fn damaged(kind: SourceKind, path: &Path, last: &str, reason: &str) -
 
 /// A reader that counts what passes, for progress.
 struct Counting {
-    inner: File,
+    inner: Box<dyn Read>,
     passed: Arc<AtomicU64>,
 }
 
@@ -222,7 +221,7 @@ fn stream(
     packing: Packing,
     passed: &Arc<AtomicU64>,
 ) -> Result<Box<dyn Read>, IngestError> {
-    let inner = File::open(path).map_err(IngestError::io("open source", path))?;
+    let inner = remote::open(path)?;
     let counted = BufReader::with_capacity(1 << 20, Counting { inner, passed: Arc::clone(passed) });
     Ok(match packing {
         Packing::Tar => Box::new(counted),

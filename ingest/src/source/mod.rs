@@ -9,6 +9,7 @@ pub mod crops;
 pub mod frame;
 mod json;
 pub mod limits;
+pub mod remote;
 pub mod sequences;
 pub mod spool;
 pub mod stills;
@@ -248,6 +249,10 @@ impl Source {
 /// # Errors
 /// When the path does not exist.
 pub(crate) fn source_name(path: &Path) -> Result<String, IngestError> {
+    if shards::store::is_url(path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        return Ok(without_ending(&name).to_owned());
+    }
     let full = path.canonicalize().map_err(IngestError::io("open source", path))?;
     // The link's own name counts, where the path has one.
     let name = path.file_name().or(full.file_name()).unwrap_or(full.as_os_str());
@@ -255,9 +260,14 @@ pub(crate) fn source_name(path: &Path) -> Result<String, IngestError> {
     if path.is_dir() {
         return Ok(name.into_owned());
     }
+    Ok(without_ending(&name).to_owned())
+}
+
+/// A file name without the ending of an archive.
+fn without_ending(name: &str) -> &str {
     let endings = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"];
     let stem = endings.iter().find_map(|ending| name.strip_suffix(ending));
-    Ok(stem.filter(|stem| !stem.is_empty()).unwrap_or(&name).to_owned())
+    stem.filter(|stem| !stem.is_empty()).unwrap_or(name)
 }
 
 /// Whether text from outside may become a part of a path: relative, below its folder, without control characters.

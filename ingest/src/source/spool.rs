@@ -9,7 +9,7 @@
 //! data. A length of data of `u32::MAX` marks an entry that is not a regular file.
 
 use super::archive::{self, Item, Odd, Packing};
-use super::{Bytes, MAX_IMAGE_BYTES, SourceKind};
+use super::{Bytes, MAX_IMAGE_BYTES, SourceKind, remote};
 use crate::error::IngestError;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -95,7 +95,7 @@ impl Stream {
     /// Bytes of the archive.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |meta| meta.len())
+        remote::size(&self.path)
     }
 
     /// Reads the archive once and spools what belongs to the shards that are wanted. `place` says for a path inside

@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "each test program uses a part of it")]
 
 pub mod layouts;
+pub mod crash;
 
 use serde_pickle::{HashableValue, SerOptions, Value};
 use shards::image::Rgb;

@@ -7,6 +7,7 @@ use arrow::array::{Float32Array, Int64Array, RecordBatch, UInt8Array, UInt16Arra
 use schemas::manifest::INDEX_FILE;
 use schemas::shard::index_schema;
 use std::path::Path;
+use std::sync::Arc;
 
 /// `index.arrow` in memory: all columns but the pictures.
 #[derive(Debug)]
@@ -77,6 +78,38 @@ impl Index {
                 f(IndexRow { batch: &batch, row });
             }
         }
+    }
+}
+
+/// An index file whose batches are read one by one: the part of an index that belongs to one shard.
+pub struct IndexPiece {
+    file: IpcFile,
+}
+
+impl IndexPiece {
+    /// Opens such a file and checks its structure and columns.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, or not an index.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let file = IpcFile::open(path)?;
+        check_fields(path, &index_schema(), &file.schema)?;
+        Ok(Self { file })
+    }
+
+    /// Record batches in it.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        self.file.headers.len()
+    }
+
+    /// One record batch, decoded.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn batch(&self, number: usize) -> Result<Arc<Batch>, ReadError> {
+        let first_row = self.file.headers.iter().take(number).map(|header| header.rows).sum();
+        Ok(Arc::new(Batch { first_row, record: self.file.batch(number)? }))
     }
 }
 

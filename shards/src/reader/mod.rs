@@ -12,7 +12,7 @@ mod row;
 mod shard;
 
 pub use dataset::{Dataset, parse_manifest};
-pub use index::{Index, IndexRow};
+pub use index::{Index, IndexPiece, IndexRow};
 pub use row::Row;
 pub use shard::{Batch, Shard};
 
@@ -68,6 +68,14 @@ pub enum ReadError {
         row: u64,
         /// Rows there are.
         rows: u64,
+    },
+    /// A shard is whole where it lies, but cannot be brought here: no other row may take the place of its rows.
+    #[error("could not fetch {path}: {message}")]
+    Unavailable {
+        /// Where the shard lies.
+        path: PathBuf,
+        /// What is in the way, and what to do.
+        message: String,
     },
     /// A row's pictures do not match their checksum.
     #[error(

@@ -14,6 +14,7 @@ use super::{Bytes, Catalog, Frame, Label, Origin, SourceKind, SourceSpec, Target
 use crate::error::IngestError;
 use meta::{MAX_META_BYTES, META_FILE, MetaVideo};
 use schemas::build::{BuildConfig, CropSemantics};
+use shards::store::is_url;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
@@ -66,7 +67,8 @@ impl Corpus {
             (Form::Folder, read_meta(&spec.path)?)
         } else {
             match Packing::of(&spec.path, SourceKind::Crops)? {
-                Packing::Tar => {
+                // In object storage even a plain archive is read once, from its beginning.
+                Packing::Tar if !is_url(&spec.path) => {
                     let mut found = None;
                     let index = archive::index(&spec.path, SourceKind::Crops, &mut |path, len, entry| {
                         let root = root_of(path).filter(|_| found.is_none());

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 #![expect(dead_code, reason = "each test program uses a part of it")]
 
-pub mod layouts;
 pub mod crash;
+pub mod layouts;
 
 use serde_pickle::{HashableValue, SerOptions, Value};
 use shards::image::Rgb;

@@ -86,7 +86,9 @@ fn known_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BuildConfig,
     use serde::de::Error as _;
     let mut found = serde_json::Map::deserialize(deserializer)?;
     if let Ok(serde_json::Value::Object(known)) = serde_json::to_value(BuildConfig::default()) {
-        found.retain(|key, _| known.contains_key(key));
+        // Keys that are left out where they say nothing.
+        const OPTIONAL: [&str; 2] = ["fast_decode", "pairs"];
+        found.retain(|key, _| known.contains_key(key) || OPTIONAL.contains(&key.as_str()));
     }
     serde_json::from_value(found.into()).map_err(D::Error::custom)
 }

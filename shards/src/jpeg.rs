@@ -180,7 +180,7 @@ pub fn decoder() -> &'static str {
     #[cfg(feature = "turbo")]
     return crate::turbo::NAME;
     #[cfg(not(feature = "turbo"))]
-    "zune-jpeg 0.5"
+    "zune-jpeg 0.5.15"
 }
 
 /// Can [`decode_shrunk`] shrink?

@@ -47,7 +47,7 @@ fn is_complete(bytes: &[u8]) -> bool {
     last(tail, 0xd9).is_some() || last(bytes, 0xd9).is_some_and(|end| last(bytes, 0xda).is_some_and(|scan| scan < end))
 }
 
-fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
+fn jpeg_decoder(bytes: &[u8]) -> Zune<'_> {
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(65_535)
@@ -140,11 +140,11 @@ fn cut_off() -> ImageError {
     ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned())
 }
 
+/// A decoder of bytes in memory.
+type Zune<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
+
 /// Reads the headers of a whole JPEG: the decoder, width and height.
-fn open_with_zune<'a>(
-    bytes: &'a [u8],
-    limits: &Limits,
-) -> Result<(JpegDecoder<ZCursor<&'a [u8]>>, usize, usize), ImageError> {
+fn open_with_zune<'a>(bytes: &'a [u8], limits: &Limits) -> Result<(Zune<'a>, usize, usize), ImageError> {
     if !is_jpeg(bytes) {
         return Err(unknown(bytes));
     }

@@ -34,6 +34,9 @@ pub(crate) struct Visits {
     windows: Option<Windows>,
 }
 
+/// Layouts by epoch and pass.
+type Kept = Vec<((u32, u64), Arc<Layout>)>;
+
 #[derive(Debug, Clone)]
 struct Windows {
     /// Units of each shard that has any.
@@ -43,7 +46,7 @@ struct Windows {
     /// Visits of a unit in one pass.
     rounds: u64,
     /// A cache: what is in it depends on its keys (epoch, pass) alone.
-    layouts: Arc<Mutex<Vec<((u32, u64), Arc<Layout>)>>>,
+    layouts: Arc<Mutex<Kept>>,
 }
 
 /// The windows of one pass over the dataset.

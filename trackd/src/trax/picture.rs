@@ -59,7 +59,7 @@ pub fn read(argument: &[u8], max_pixels: u64) -> Result<Rgb, PictureError> {
         let body = body.ok_or_else(|| PictureError::Kind(text(argument)))?;
         // The form of data URLs, which the official client does not write.
         let bytes = unpack(body.strip_prefix(b"base64,").unwrap_or(body))?;
-        let limits = Limits { max_pixels: usize::try_from(max_pixels).unwrap_or(usize::MAX), ..Limits::default() };
+        let limits = Limits { max_pixels: usize::try_from(max_pixels).unwrap_or(usize::MAX) };
         return decode_image(&bytes, &limits).map_err(|e| PictureError::Damaged(e.to_string()));
     }
     match argument.windows(3).any(|bytes| bytes == b"://") {

@@ -1,7 +1,5 @@
 //! PySOT's crops: sizes from boxes in pixels and in shares, and what is broken.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 mod support;
 
 use ingest::build;

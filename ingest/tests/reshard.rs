@@ -1,7 +1,5 @@
 //! A dataset laid out anew by `shards` and back again is the one that was built.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 use ingest::source::{SourceKind, SourceSpec};
 use ingest::{BuildOptions, build};
 use schemas::build::{BufferCompression, BuildConfig};

@@ -1,7 +1,5 @@
 //! Single pictures with boxes: COCO and ImageNet DET, and pairs drawn from them.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 mod support;
 
 use ingest::build;

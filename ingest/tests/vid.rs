@@ -1,7 +1,5 @@
 //! ImageNet VID: folder and archives, flags, gaps, and what is broken.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 mod support;
 
 use ingest::source::SourceKind;

@@ -1,7 +1,5 @@
 //! YouTube-BoundingBoxes: lists, frames, what is missing and what is broken.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 mod support;
 
 use ingest::build;

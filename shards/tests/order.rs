@@ -1,7 +1,5 @@
 //! The order of pairs on shapes of real size: everything once, the same for any world, as spread as can be.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 use proptest::prelude::*;
 use schemas::train::{DataConfig, EpochUnit};
 use shards::plan::{PairRef, Plan, RowId, Track, Tracks, places};

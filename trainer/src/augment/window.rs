@@ -300,10 +300,10 @@ mod tests {
                     let y = cut.lines[1].before + (y0 + dy).min(cut.lines[1].middle - 1);
                     crop.pixel(x, y).map(f64::from)
                 };
-                let corners = [at(0, 0), at(1, 0), at(0, 1), at(1, 1)];
-                for c in 0..3 {
-                    let top = corners[0][c] + (corners[1][c] - corners[0][c]) * fx;
-                    let bottom = corners[2][c] + (corners[3][c] - corners[2][c]) * fx;
+                let [a, b, c, d] = [at(0, 0), at(1, 0), at(0, 1), at(1, 1)];
+                for channel in 0..3 {
+                    let top = a[channel] + (b[channel] - a[channel]) * fx;
+                    let bottom = c[channel] + (d[channel] - c[channel]) * fx;
                     out.push(top + (bottom - top) * fy);
                 }
             }

@@ -181,8 +181,8 @@ fn lasot_marks() {
     assert_eq!(first.groundtruth, boxes);
     assert_eq!((first.tags["full_occlusion"].as_slice(), first.frames.len()), (&[false, true, false][..], 3));
     // A class' folder and a sequence are data sets too.
-    assert_eq!(read_dataset(&data.path().join("airplane"), None).unwrap(), [first.clone()]);
-    assert_eq!(read_dataset(&data.path().join("airplane/airplane-1"), None).unwrap(), [first.clone()]);
+    assert_eq!(read_dataset(&data.path().join("airplane"), None).unwrap(), std::slice::from_ref(first));
+    assert_eq!(read_dataset(&data.path().join("airplane/airplane-1"), None).unwrap(), std::slice::from_ref(first));
     for (marks, needle) in [("0,1", "has 2"), ("0,1,x", "`x`")] {
         fs::write(data.path().join("airplane/airplane-1/full_occlusion.txt"), marks).unwrap();
         let text = message(read_dataset(data.path(), None));

@@ -11,6 +11,7 @@ use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 
 /// What is accepted before pixels are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +41,14 @@ fn is_jpeg(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xff, 0xd8, 0xff])
 }
 
-/// Does an end-of-image marker follow the last scan? Nearly every file ends with it; some cameras write more behind it.
-fn is_complete(bytes: &[u8]) -> bool {
+/// Where the end-of-image marker lies that follows the last scan. Nearly every file ends with it; some cameras write more
+/// behind it.
+fn end_of_image(bytes: &[u8]) -> Result<usize, ImageError> {
     let last = |bytes: &[u8], marker: u8| bytes.windows(2).rposition(|w| w == [0xff, marker]);
-    let tail = bytes.get(bytes.len().saturating_sub(64)..).unwrap_or(bytes);
-    last(tail, 0xd9).is_some() || last(bytes, 0xd9).is_some_and(|end| last(bytes, 0xda).is_some_and(|scan| scan < end))
+    let tail = bytes.len().saturating_sub(64);
+    let near = last(bytes.get(tail..).unwrap_or_default(), 0xd9).map(|end| tail + end);
+    near.or_else(|| last(bytes, 0xd9).filter(|end| last(bytes, 0xda).is_some_and(|scan| scan < *end)))
+        .ok_or_else(|| ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned()))
 }
 
 fn jpeg_decoder(bytes: &[u8]) -> Zune<'_> {
@@ -82,6 +86,7 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
 /// should own one decoder.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    scan: Vec<u8>,
     whole: Vec<u8>,
 }
 
@@ -118,7 +123,7 @@ impl Decoder {
             self.whole = picture.data;
             return Ok((picture.width, picture.height));
         }
-        let (mut decoder, width, height) = open_with_zune(bytes, limits)?;
+        let (mut decoder, width, height) = open_with_zune(bytes, limits, &mut self.scan)?;
         self.whole.resize(3 * width * height, 0);
         decoder.decode_into(&mut self.whole).map_err(|e| ImageError::Damaged(e.to_string()))?;
         Ok((width, height))
@@ -136,31 +141,43 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
     decode_image(bytes, limits)
 }
 
-fn cut_off() -> ImageError {
-    ImageError::Damaged("the end-of-image marker is missing: the file is cut off".to_owned())
-}
-
 /// A decoder of bytes in memory.
 type Zune<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
 
-/// Reads the headers of a whole JPEG: the decoder, width and height.
-fn open_with_zune<'a>(bytes: &'a [u8], limits: &Limits) -> Result<(Zune<'a>, usize, usize), ImageError> {
+/// Zeros that stand for the end-of-image marker: more than the decoder reads ahead, 8 bytes.
+const READ_AHEAD: [u8; 12] = [0; 12];
+
+/// Reads the headers of a whole JPEG: the decoder, width and height. `scan` is filled with what the decoder is given.
+///
+/// The decoder takes a scan that ends too early for one that goes on with zeros, if the end-of-image marker follows it. It is
+/// therefore given a sequential picture without that marker: where data are missing, it then runs out of them.
+fn open_with_zune<'a>(
+    bytes: &'a [u8],
+    limits: &Limits,
+    scan: &'a mut Vec<u8>,
+) -> Result<(Zune<'a>, usize, usize), ImageError> {
     if !is_jpeg(bytes) {
         return Err(unknown(bytes));
     }
-    if !is_complete(bytes) {
-        return Err(cut_off());
-    }
-    let mut decoder = jpeg_decoder(bytes);
-    decoder.decode_headers().map_err(|e| ImageError::Damaged(e.to_string()))?;
+    scan.clear();
+    scan.extend_from_slice(bytes.get(..end_of_image(bytes)?).unwrap_or_default());
+    scan.extend_from_slice(&READ_AHEAD);
+    let damaged = |e: DecodeErrors| ImageError::Damaged(e.to_string());
+    let mut decoder = jpeg_decoder(scan);
+    decoder.decode_headers().map_err(damaged)?;
     let (width, height) = decoder.dimensions().ok_or_else(|| ImageError::Damaged("no frame header".to_owned()))?;
     limits.check(width, height)?;
+    if !decoder.info().is_some_and(|info| info.sof.is_sequential_dct()) {
+        decoder = jpeg_decoder(bytes);
+        decoder.decode_headers().map_err(damaged)?;
+    }
     Ok((decoder, width, height))
 }
 
 /// Decodes any JPEG in pure Rust.
 pub(crate) fn decode_with_zune(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
-    let (mut decoder, width, height) = open_with_zune(bytes, limits)?;
+    let mut scan = Vec::new();
+    let (mut decoder, width, height) = open_with_zune(bytes, limits, &mut scan)?;
     let data = decoder.decode().map_err(|e| ImageError::Damaged(e.to_string()))?;
     Rgb::new(width, height, data)
 }
@@ -206,9 +223,7 @@ pub fn decode_image(bytes: &[u8], limits: &Limits) -> Result<Rgb, ImageError> {
 pub fn decode_shrunk(bytes: &[u8], limits: &Limits, shrink: usize) -> Result<Rgb, ImageError> {
     #[cfg(feature = "turbo")]
     if is_jpeg(bytes) {
-        if !is_complete(bytes) {
-            return Err(cut_off());
-        }
+        end_of_image(bytes)?;
         if let Some(picture) = crate::turbo::decode(bytes, limits, shrink)? {
             return Ok(picture);
         }
@@ -290,5 +305,33 @@ mod tests {
         assert!(matches!(decode_image(b"", &Limits::default()), Err(ImageError::UnknownFormat(_))));
         let small = Limits { max_pixels: 100 };
         assert!(matches!(decode(&bytes, &small), Err(ImageError::TooLarge { .. })));
+    }
+    #[test]
+    fn a_picture_cut_inside_its_scan_and_closed_again_is_an_error() {
+        let picture = ramp(208, 160);
+        let kinds: [(&str, fn(&mut Encoder<&mut Vec<u8>>)); 5] = [
+            ("4:2:0", |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2)),
+            ("4:4:4", |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_1_1)),
+            ("restarts", |e| e.set_restart_interval(13)),
+            ("a scan for each colour", |e| e.set_optimized_huffman_tables(true)),
+            ("progressive", |e| e.set_progressive(true)),
+        ];
+        for (kind, set) in kinds {
+            let mut bytes = Vec::new();
+            let mut encoder = Encoder::new(&mut bytes, 95);
+            set(&mut encoder);
+            encoder.encode(&picture.data, 208, 160, ColorType::Rgb).unwrap();
+            let whole = decode(&bytes, &Limits::default()).unwrap();
+            assert!(whole.data.iter().zip(&picture.data).all(|(a, b)| a.abs_diff(*b) <= 24), "{kind}");
+            let scan = bytes.windows(2).position(|w| w == [0xff, 0xda]).unwrap();
+            let length = (bytes.len() - scan) as f64;
+            // A progressive picture that ends between two scans is a coarser one, and legal.
+            for cut in [0.2, 0.5, 0.8, 0.95].map(|part| scan + (part * length) as usize) {
+                let mut closed = bytes[..cut - usize::from(bytes[cut - 1] == 0xff)].to_vec();
+                closed.extend_from_slice(&[0xff, 0xd9]);
+                let refused = decode(&closed, &Limits::default()).is_err();
+                assert!(refused || kind == "progressive", "{kind}: {cut} of {}", bytes.len());
+            }
+        }
     }
 }

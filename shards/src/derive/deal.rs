@@ -1,7 +1,8 @@
-//! Which video goes into which shard, when a dataset is made from another: the rule of `ingest build`, so that a
-//! dataset laid out anew and back again has its first bytes.
+//! Which video goes into which shard: known before any picture is read, the same on every machine, and the same for
+//! `ingest build` and for a dataset that is laid out anew.
+//!
+//! Sizes are estimated from the number of rows alone: the same corpus must be dealt equally as a folder and as an archive.
 
-use schemas::manifest::SourceEntry;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -17,11 +18,12 @@ pub struct Item<'a> {
     pub bytes: u64,
 }
 
-/// Estimated bytes of a row. Sizes are estimated, not measured: equal rows must be dealt equally, however often.
+/// Estimated bytes of a row: JPEG of ordinary pictures at quality 95 takes about 0.17 byte per pixel for crops cut here;
+/// the corpus' own crops (`source_bytes`) average 23.5 kB. Sides in px.
 #[must_use]
-pub fn row_bytes(source: &SourceEntry, template_px: u32) -> u64 {
+pub fn row_bytes(source_bytes: bool, search_px: u32, template_px: u32) -> u64 {
     let square = |px: u32| u64::from(px) * u64::from(px) * 17 / 100 + 700;
-    let search = if source.source_bytes { 23_500 } else { square(source.search_px) };
+    let search = if source_bytes { 23_500 } else { square(search_px) };
     search + square(template_px)
 }
 

@@ -119,7 +119,7 @@ pub fn write(job: &Job<'_>, out: &Path, told: &mut dyn FnMut(usize, usize)) -> R
     let config_hash = config_hash(&job.config);
     let per_row = |label: &str| {
         let source = job.sources.iter().find(|source| source.dataset == label);
-        source.map_or(0, |source| row_bytes(source, job.config.template_px))
+        source.map_or(0, |s| row_bytes(s.source_bytes, s.search_px, job.config.template_px))
     };
     let named: Vec<(&Key, &Video)> = job.videos.iter().collect();
     let items: Vec<Item<'_>> = named

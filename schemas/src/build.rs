@@ -125,7 +125,7 @@ impl Default for BuildConfig {
             context_amount: 0.5,
             semantics: CropSemantics::Siamfc,
             jpeg_quality: 95,
-            decoder: "zune-jpeg 0.5.15".to_owned(),
+            decoder: "zune-jpeg 0.5.15, jpeg-encoder 0.7.1".to_owned(),
             rows_per_batch: crate::shard::ROWS_PER_BATCH as u32,
             shard_bytes: 512 * 1024 * 1024,
             seed: 0,

@@ -197,7 +197,7 @@ pub fn decoder() -> &'static str {
     #[cfg(feature = "turbo")]
     return crate::turbo::NAME;
     #[cfg(not(feature = "turbo"))]
-    "zune-jpeg 0.5.15"
+    "zune-jpeg 0.5.15, jpeg-encoder 0.7.1"
 }
 
 /// Can [`decode_shrunk`] shrink?
@@ -276,6 +276,16 @@ mod tests {
         let back = decode(&bytes, &Limits::default()).unwrap();
         let worst = back.data.iter().zip(&picture.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(worst <= 12, "{worst}");
+    }
+
+    #[test]
+    #[cfg(not(feature = "turbo"))]
+    fn the_named_versions_are_those_in_use() {
+        let locked = include_str!("../../Cargo.lock");
+        for part in decoder().split(", ") {
+            let (name, version) = part.split_once(' ').unwrap();
+            assert!(locked.contains(&format!("name = \"{name}\"\nversion = \"{version}\"")), "{part}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The official cases in every dialect, and what must be refused.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::region::Region;
@@ -65,11 +66,17 @@ fn expected(text: &str) -> Value {
 struct Differences {
     found: Vec<String>,
     checked: usize,
+    /// By the first word of what was checked, the case's name: values compared and the largest difference.
+    cases: BTreeMap<String, (usize, f64)>,
 }
 
 impl Differences {
     fn check(&mut self, what: String, expected: &Value, found: Option<f64>, tolerance: f64) {
         self.checked += 1;
+        let case = what.split([' ', '[']).next().unwrap_or_default().to_owned();
+        let (count, largest) = self.cases.entry(case).or_default();
+        *count += 1;
+        *largest = largest.max(expected.as_f64().zip(found).map_or(0.0, |(a, b)| (a - b).abs()));
         let fits = match (expected.as_f64(), found) {
             (None, found) => found.is_none_or(f64::is_nan),
             (Some(expected), Some(found)) => (expected - found).abs() <= tolerance,
@@ -106,8 +113,7 @@ fn eao_overlaps(dialect: Dialect, sequence: &Sequence, trajectory: &Trajectory) 
 const TIGHT: f64 = 2e-6;
 const FLOAT32: f64 = 2e-5;
 
-#[test]
-fn vot_python() {
+fn vot_python() -> Differences {
     let expected = expected(include_str!("../../tests/cases/expected_vot_toolkit.json"));
     let mut differences = Differences::default();
     for case in cases() {
@@ -136,10 +142,10 @@ fn vot_python() {
             }
         }
     }
-    differences.none(3000);
+    differences
 }
 
-fn matlab(dialect: Dialect, settings: &str) {
+fn matlab(dialect: Dialect, settings: &str) -> Differences {
     let expected = expected(include_str!("../../tests/cases/expected_matlab_octave.json"));
     let mut differences = Differences::default();
     for case in cases() {
@@ -178,32 +184,26 @@ fn matlab(dialect: Dialect, settings: &str) {
             let frames = wanted["tag_lengths"][at].as_u64().unwrap();
             assert_eq!(score.frames, frames, "{name}");
             let (accuracy, failures) = (score.accuracy.unwrap_or(0.0), (frames > 0).then_some(score.failures));
-            differences.check(format!("{name} accuracy"), &wanted["tag_accuracy"][at], Some(accuracy), TIGHT);
-            differences.check(format!("{name} failures"), &wanted["tag_failures"][at], failures, TIGHT);
+            differences.check(
+                format!("{} {name} accuracy", case.name),
+                &wanted["tag_accuracy"][at],
+                Some(accuracy),
+                TIGHT,
+            );
+            differences.check(format!("{} {name} failures", case.name), &wanted["tag_failures"][at], failures, TIGHT);
         }
         for (at, name) in wanted["tag_curve_names"].as_array().unwrap().iter().enumerate() {
             let eao = match name.as_str().unwrap() {
                 "all" => found.eao,
                 tag => found.tags[tag].eao,
             };
-            differences.check(format!("{name} eao"), &wanted["tag_eao"][at], eao, TIGHT);
+            differences.check(format!("{} {name} eao", case.name), &wanted["tag_eao"][at], eao, TIGHT);
         }
     }
-    differences.none(3000);
+    differences
 }
 
-#[test]
-fn vot_matlab() {
-    matlab(Dialect::VotMatlab, "vot2016");
-}
-
-#[test]
-fn vot_matlab_2015() {
-    matlab(Dialect::VotMatlab2015, "vot2015");
-}
-
-#[test]
-fn pysot() {
+fn pysot() -> Differences {
     let expected = expected(include_str!("../../tests/cases/expected_pysot.json"));
     let mut differences = Differences::default();
     for case in cases() {
@@ -232,11 +232,10 @@ fn pysot() {
             }
         }
     }
-    differences.none(3000);
+    differences
 }
 
-#[test]
-fn mindspore() {
+fn mindspore() -> Differences {
     let expected = expected(include_str!("../../tests/cases/expected_mindspore.json"));
     let mut differences = Differences::default();
     for case in cases().iter().filter(|case| expected.get(&case.name).is_some()) {
@@ -257,7 +256,32 @@ fn mindspore() {
             differences.list(&what, &wanted["overlaps"], &overlaps, TIGHT);
         }
     }
-    differences.none(1500);
+    differences
+}
+
+/// Every dialect agrees with the toolkit's own output on every case, and docs/evaluation.md says how well.
+#[test]
+fn the_toolkits_own_output() {
+    let dialects = [
+        ("`vot-python`", vot_python(), 3000),
+        ("`vot-matlab`", matlab(Dialect::VotMatlab, "vot2016"), 3000),
+        ("`vot-matlab-2015`", matlab(Dialect::VotMatlab2015, "vot2015"), 3000),
+        ("`pysot`", pysot(), 3000),
+        ("`mindspore`", mindspore(), 1500),
+    ];
+    let cell = |differences: &Differences, case: &str| match differences.cases.get(case) {
+        None => "-".to_owned(),
+        Some((count, largest)) => format!("{count}: 1e{}", (largest.log10().ceil() as i32).max(-12)),
+    };
+    let mut table = format!("| case | {} |\n|---|---|---|---|---|---|\n", dialects.each_ref().map(|d| d.0).join(" | "));
+    for case in cases() {
+        let cells = dialects.each_ref().map(|(_, differences, _)| cell(differences, &case.name));
+        table += &format!("| {} | {} |\n", case.name, cells.join(" | "));
+    }
+    for (_, differences, least) in &dialects {
+        differences.none(*least);
+    }
+    assert!(include_str!("../../../docs/evaluation.md").contains(&table), "docs/evaluation.md should have\n{table}");
 }
 
 #[test]

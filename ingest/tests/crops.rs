@@ -222,5 +222,5 @@ fn what_is_no_corpus_is_one_clear_error() {
     check(&dir.path().join("nowhere"), "nowhere");
     let text = dir.path().join("text.tar");
     fs::write(&text, "text").unwrap();
-    check(&text, "neither a folder nor");
+    check(&text, "its content is none: a folder, or a tar");
 }

@@ -39,7 +39,9 @@ impl Packing {
         } else if head.get(257..262) == Some(b"ustar") {
             Ok(Self::Tar)
         } else {
-            Err(wrong(kind, path, "it is neither a folder nor a .tar, .tar.gz or .tar.zst".to_owned()))
+            let content = if head.is_empty() { "it is empty" } else { "its content is none" };
+            let text = format!("{content}: a folder, or a tar (GNU, ustar, pax), plain or in gzip or zstd, is expected");
+            Err(wrong(kind, path, text))
         }
     }
 }

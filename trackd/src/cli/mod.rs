@@ -108,7 +108,9 @@ impl CliError {
         match self {
             Self::Config { .. } | Self::Exists { .. } | Self::State { .. } => USAGE,
             Self::Eval(EvalError::Other { .. }) => USAGE,
-            Self::Report(ReportError::SameName { .. } | ReportError::NoReference { .. } | ReportError::Protocol(_)) => USAGE,
+            Self::Report(ReportError::SameName { .. } | ReportError::NoReference { .. } | ReportError::Protocol(_)) => {
+                USAGE
+            }
             // Whoever reads our output has seen enough.
             Self::Stdout(e) if e.kind() == io::ErrorKind::BrokenPipe => DONE,
             _ => FAILED,
@@ -327,7 +329,11 @@ fn compare(args: args::Report) -> Result<u8, CliError> {
         eprintln!("warning: {warning}");
     }
     eprintln!("report in {}", args.out.join("report.html").display());
-    if args.json { print_json(&doc)? } else { print(&report::as_text(&doc))? }
+    if args.json {
+        print_json(&doc)?
+    } else {
+        print(&report::as_text(&doc))?
+    }
     Ok(DONE)
 }
 

@@ -102,7 +102,11 @@ fn tracker_folder(sequence: &Path, experiment: &str) -> PathBuf {
     let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
     match above.parent() {
         Some(tracker) if above.file_name() == Some(OsStr::new(experiment)) => {
-            if tracker.as_os_str().is_empty() { PathBuf::from(".") } else { tracker.to_owned() }
+            if tracker.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                tracker.to_owned()
+            }
         }
         _ => above.to_owned(),
     }

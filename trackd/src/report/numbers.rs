@@ -7,12 +7,12 @@ use schemas::report::{
     BootstrapDoc, Comparison, Curve, Difference, FrameOf, Measure, Origin, ReportDoc, TrackerReport,
 };
 use std::collections::BTreeSet;
+use vot::Dialect;
 use vot::compare::{CONFIDENCE, LEAST_SEQUENCES, Resamples, Values, verdict};
 use vot::measures::{
-    Counted, Measures, OnePassMeasures, OnePassParts, Parts, Runs, Score, counted_frames, onepass,
-    onepass_frames, score,
+    Counted, Measures, OnePassMeasures, OnePassParts, Parts, Runs, Score, counted_frames, onepass, onepass_frames,
+    score,
 };
-use vot::Dialect;
 use vot::protocol::Protocol;
 
 /// A measure: its key in the documents, its name for people, whether higher is better, digits shown.
@@ -205,8 +205,11 @@ fn worst(options: &ReportOptions, runs: &[Runs<'_>]) -> Result<Vec<FrameOf>, Rep
                 chosen.push((frame, overlap));
             }
         }
-        let of = |(frame, overlap): (usize, f64)| {
-            FrameOf { sequence: run.sequence.name.clone(), repetition: 1, frame: frame as u64, overlap: Some(overlap) }
+        let of = |(frame, overlap): (usize, f64)| FrameOf {
+            sequence: run.sequence.name.clone(),
+            repetition: 1,
+            frame: frame as u64,
+            overlap: Some(overlap),
         };
         all.extend(chosen.into_iter().map(of));
     }

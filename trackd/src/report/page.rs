@@ -1,6 +1,7 @@
 //! `report.html`: everything on one page that needs no network and no other file.
 
 use super::load::Loaded;
+use super::numbers::{MeasureKind, kinds};
 use super::plot::Plot;
 use super::table::Table;
 use super::tables::{basis, in_words};
@@ -34,7 +35,7 @@ pub fn page(doc: &ReportDoc, loaded: &Loaded, tables: &[Table], plots: &[Plot], 
     let table = |out: &mut String, key: &str| {
         if let Some(table) = of(key) {
             _ = write!(out, "<h2>{}</h2>\n<p class=\"note\">{}</p>\n", escape(table.title), escape(&table.note));
-            out.push_str(&table.html());
+            out.push_str(&if table.rows.is_empty() { "<p>None.</p>\n".to_owned() } else { table.html() });
         }
     };
     table(&mut out, "summary");
@@ -49,7 +50,8 @@ pub fn page(doc: &ReportDoc, loaded: &Loaded, tables: &[Table], plots: &[Plot], 
     if of("attributes").is_some() {
         table(&mut out, "attributes");
     } else if doc.dialect.is_some() {
-        let none = "<h2>Attributes</h2>\n<p>None: the data set has no tags, or the dialect has no measures for them.</p>";
+        let none =
+            "<h2>Attributes</h2>\n<p>None: the data set has no tags, or the dialect has no measures for them.</p>";
         _ = writeln!(out, "{none}");
     }
     let images = loaded.sequences.iter().any(|sequence| !sequence.frames.is_empty());
@@ -61,7 +63,9 @@ pub fn page(doc: &ReportDoc, loaded: &Loaded, tables: &[Table], plots: &[Plot], 
     let room = thumbnails.min(PICTURES / (2 * doc.trackers.len()).max(1));
     if doc.dialect.is_some() {
         table(&mut out, "failures");
-        _ = writeln!(out, "<p class=\"note\">{legend}</p>");
+        if doc.trackers.iter().any(|tracker| !tracker.failures.is_empty()) {
+            _ = writeln!(out, "<p class=\"note\">{legend}</p>");
+        }
         for (i, tracker) in doc.trackers.iter().enumerate() {
             gallery(&mut out, &tracker.name, loaded, i, &spread(&tracker.failures, room));
         }
@@ -107,10 +111,13 @@ fn verdicts(doc: &ReportDoc) -> String {
     // Enough to know: one unit of robustness stands for all of them.
     let main = ["accuracy", "robustness_per_100", "eao", "success_auc", "precision_20", "average_overlap"];
     for comparison in &doc.comparisons {
-        let found = || comparison.differences.iter().filter(|d| main.contains(&d.key.as_str()));
-        let parts: Vec<String> =
-            found().map(|d| format!("{}: {}", d.key, in_words(d, &comparison.reference))).collect();
-        let noise = found().all(|d| matches!(d.verdict, Verdict::Noise | Verdict::TooFew | Verdict::Undefined));
+        let titled = || comparison.differences.iter().zip(kinds(&doc.protocol));
+        let found = || titled().filter(|(difference, _)| main.contains(&difference.key.as_str()));
+        let words = |(difference, kind): (_, &MeasureKind)| {
+            format!("{}: {}", kind.title, in_words(difference, &comparison.reference))
+        };
+        let parts: Vec<String> = found().map(words).collect();
+        let noise = found().all(|(d, _)| matches!(d.verdict, Verdict::Noise | Verdict::TooFew | Verdict::Undefined));
         let judged = if noise { " No difference was shown." } else { "" };
         let name = escape(&comparison.tracker);
         _ = writeln!(out, "<p><b>{name}</b>: {}.{judged}</p>", escape(&parts.join("; ")));

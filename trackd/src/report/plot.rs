@@ -15,7 +15,7 @@ const LEGEND: u32 = 330;
 /// Trackers in the legend, at most.
 const LISTED: usize = 24;
 /// Characters of a name in the legend.
-const LETTERS: usize = 26;
+const LETTERS: usize = 20;
 const INK: RGBColor = RGBColor(40, 44, 48);
 /// Colours that the colour-blind can tell apart (Okabe and Ito 2008), darkest contrasts first.
 const COLOURS: [RGBColor; 7] = [
@@ -28,7 +28,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
 ];
 /// Length of dash and gap, px; 0 = a whole line. With seven colours a look comes again after 28 trackers.
-const DASHES: [(i32, i32); 4] = [(0, 0), (18, 8), (5, 6), (32, 10)];
+const DASHES: [(i32, i32); 4] = [(0, 0), (18, 9), (6, 7), (36, 9)];
 
 /// A plot could not be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +81,8 @@ pub fn plots(doc: &ReportDoc) -> Result<Vec<Plot>, PlotError> {
             key: "ar",
             title: "Accuracy and robustness",
             note: "Accuracy over reliability, the chance exp(-S F / N) of S = 30 frames without failure at F failures \
-                   in N frames. Better is up and to the right. Bars are the intervals."
+                   in N frames. Better is up and to the right; the axes need not \
+                   begin at 0. Bars are the intervals."
                 .to_owned(),
             svg: page(doc, |area| accuracy_robustness(area, doc))?,
         });
@@ -143,11 +144,11 @@ fn colour(tracker: usize) -> RGBColor {
 }
 
 fn dash(tracker: usize) -> (i32, i32) {
-    DASHES.get(tracker / COLOURS.len() % DASHES.len()).copied().unwrap_or_default()
+    DASHES.get(tracker % DASHES.len()).copied().unwrap_or_default()
 }
 
 fn legend(area: &Area<'_>, trackers: &[TrackerReport]) -> Result<(), PlotError> {
-    let style = ("sans-serif", 22, &INK).into_text_style(area);
+    let style = ("sans-serif", 27, &INK).into_text_style(area);
     let mut y = 40;
     for (i, tracker) in trackers.iter().enumerate().take(LISTED) {
         line(area, vec![(4, y), (64, y)], i)?;
@@ -159,7 +160,7 @@ fn legend(area: &Area<'_>, trackers: &[TrackerReport]) -> Result<(), PlotError> 
             name.push_str("...");
         }
         area.draw_text(&name, &style, (74, y - 11))?;
-        y += 30;
+        y += 32;
     }
     if let Some(more) = trackers.len().checked_sub(LISTED).filter(|more| *more > 0) {
         area.draw_text(&format!("and {more} more"), &style, (74, y - 11))?;
@@ -194,8 +195,8 @@ fn mark(area: &Area<'_>, (x, y): (i32, i32), tracker: usize) -> Result<(), PlotE
 fn frame<'a, 'b>(area: &'a Area<'b>, axes: &Axes) -> Result<Chart<'a, 'b>, PlotError> {
     let mut chart = ChartBuilder::on(area)
         .margin(24)
-        .x_label_area_size(66)
-        .y_label_area_size(84)
+        .x_label_area_size(78)
+        .y_label_area_size(96)
         .build_cartesian_2d(axes.x_range.clone(), axes.y_range.clone())?;
     let short = |value: &f64| {
         let text = format!("{value:.2}");
@@ -206,8 +207,8 @@ fn frame<'a, 'b>(area: &'a Area<'b>, axes: &Axes) -> Result<Chart<'a, 'b>, PlotE
         .light_line_style(WHITE)
         .bold_line_style(INK.mix(0.14))
         .axis_style(INK.mix(0.6))
-        .label_style(("sans-serif", 20, &INK))
-        .axis_desc_style(("sans-serif", 22, &INK))
+        .label_style(("sans-serif", 25, &INK))
+        .axis_desc_style(("sans-serif", 27, &INK))
         .x_desc(axes.x)
         .y_desc(axes.y)
         .x_labels(11)
@@ -279,7 +280,17 @@ fn accuracy_robustness(area: &Area<'_>, doc: &ReportDoc) -> Result<(), PlotError
         .enumerate()
         .filter_map(|(i, t)| Some((i, measure(t, "reliability")?, measure(t, "accuracy")?)))
         .collect();
-    let axes = Axes { x: "reliability (S = 30)", y: "accuracy", x_range: 0.0..1.0, y_range: 0.0..1.0 };
+    let range = |ends: &mut dyn Iterator<Item = [f64; 3]>| {
+        let (low, high) = ends.fold((1.0, 0.0), |(l, h), [_, low, high]| (f64::min(l, low), f64::max(h, high)));
+        // To tenths, with room for the markers.
+        ((10.0 * low - 0.3).floor() / 10.0).max(0.0)..((10.0 * high + 0.3).ceil() / 10.0).min(1.02)
+    };
+    let axes = Axes {
+        x: "reliability (S = 30)",
+        y: "accuracy",
+        x_range: range(&mut marks.iter().map(|mark| mark.1)),
+        y_range: range(&mut marks.iter().map(|mark| mark.2)),
+    };
     let mut chart = frame(area, &axes)?;
     for (i, [x, left, right], [y, low, high]) in &marks {
         let style = colour(*i).mix(0.55).stroke_width(2);

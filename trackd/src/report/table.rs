@@ -33,7 +33,9 @@ impl Table {
         for row in &self.rows {
             out.push_str("<tr>");
             for (i, cell) in row.iter().enumerate() {
-                _ = write!(out, "<td{}>{}</td>", class(i), escape(cell));
+                // The two ends of an interval stay on one line.
+                let cell = if i < self.texts { escape(cell) } else { escape(cell).replace(", ", ",&nbsp;") };
+                _ = write!(out, "<td{}>{cell}</td>", class(i));
             }
             out.push_str("</tr>\n");
         }
@@ -137,7 +139,7 @@ mod tests {
         assert!(html.contains("&lt;script&gt;&amp;_%") && !html.contains("<script>"), "{html}");
         let md = table.markdown();
         assert!(md.contains(r"| &lt;script&gt;&amp;\_%\|\\\$\#{}\~^\*\`\[x\] "), "{md}");
-        assert_eq!(md.lines().count(), 7, "{md}");
+        assert_eq!(md.lines().count(), 8, "{md}");
         let tex = table.latex();
         let cell = r"\textless{}script\textgreater{}\&\_\%\textbar{}\textbackslash{}\$\#\{\}\textasciitilde{}\textasciicircum{}*`{[}x{]} '' & 1 \\";
         assert!(tex.contains(cell), "{tex}");

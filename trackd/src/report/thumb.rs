@@ -46,7 +46,10 @@ pub fn thumbnail(sequence: &Sequence, run: &Trajectory, frame: usize) -> Option<
             _ = write!(text, "{px:.1},{py:.1} ");
             text
         });
-        _ = write!(out, "<polygon class=\"halo\" points=\"{corners}\"/><polygon class=\"{class}\" points=\"{corners}\"/>");
+        _ = write!(
+            out,
+            "<polygon class=\"halo\" points=\"{corners}\"/><polygon class=\"{class}\" points=\"{corners}\"/>"
+        );
     };
     shape(truth, "truth");
     if let Some(result) = result {

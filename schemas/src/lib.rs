@@ -15,6 +15,7 @@
 //! | [`train`] | one training run |
 //! | [`result`] | what tracking a video leaves behind |
 //! | [`score`] | VOT measures and `eval.json` |
+//! | [`report`] | several trackers compared: `report.json` |
 //! | [`watch`] | the daemon's configuration |
 
 pub mod build;
@@ -22,6 +23,7 @@ pub mod exit;
 pub mod format;
 pub mod manifest;
 pub mod model;
+pub mod report;
 pub mod result;
 pub mod score;
 pub mod shard;
@@ -50,5 +52,6 @@ pub fn json_schemas() -> Vec<(&'static str, Schema)> {
         ("score-multistart", schema_for!(score::MultiStartScore)),
         ("score-ope", schema_for!(score::OnePassScore)),
         ("eval", schema_for!(score::EvalDoc)),
+        ("report", schema_for!(report::ReportDoc)),
     ]
 }

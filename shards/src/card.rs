@@ -44,8 +44,9 @@ code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; } img, svg {
 .figures b { display: block; font-size: 1.3rem; } .wide { overflow-x: auto; }
 ";
 
-/// Text as HTML shows it.
-fn escape(text: &str) -> String {
+/// Text as HTML shows it, in elements and quoted attributes.
+#[must_use]
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -223,7 +223,7 @@ fn write_document(path: &Path, document: &impl serde::Serialize) -> Result<(), E
     replace_file(path, &pretty(document)).map_err(|source| EvalError::Output { path: path.to_owned(), source })
 }
 
-fn score_options(dataset: &Path, interval: Option<(usize, usize)>) -> ScoreOptions {
+pub(crate) fn score_options(dataset: &Path, interval: Option<(usize, usize)>) -> ScoreOptions {
     let name = dataset.file_name().map(|n| n.to_string_lossy().into_owned());
     ScoreOptions { interval, dataset: name, curve: false }
 }
@@ -342,7 +342,7 @@ pub fn score_results(
 }
 
 /// The folder with a sequence's results; the size of its frames is noted in it where it can be found.
-fn results_dir(sequence: &mut Sequence, results: &Path, experiment: &str) -> Result<PathBuf, vot::Error> {
+pub(crate) fn results_dir(sequence: &mut Sequence, results: &Path, experiment: &str) -> Result<PathBuf, vot::Error> {
     if sequence.size().is_none() && !sequence.frames.is_empty() {
         let limits = crate::frames::Limits::default();
         if let Err(e) = measure(sequence, limits.max_pixels) {

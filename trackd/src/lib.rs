@@ -2,7 +2,8 @@
 //!
 //! Flow of data: [`input`] says what there is and where the box comes from, [`frames`] decodes it (video files in a
 //! child process), [`engine`] is the tracker, [`run`] writes the results of one job, [`evaluate`] runs the VOT
-//! protocol over a data set, [`trax`] lets the official toolkit drive the tracker. The daemon adds [`scan`] (what lies in the inbox), [`watcher`] (when to look), [`job`] (the
+//! protocol over a data set, [`report`] compares trackers,
+//! [`trax`] lets the official toolkit drive the tracker. The daemon adds [`scan`] (what lies in the inbox), [`watcher`] (when to look), [`job`] (the
 //! states of a job, a pure function), [`journal`] (what survives a crash), [`publish`] (results appear at once and
 //! complete) and [`daemon`] (what drives all of them). [`cli`] is the command line.
 
@@ -15,6 +16,7 @@ pub mod input;
 pub mod job;
 pub mod journal;
 pub mod publish;
+pub mod report;
 pub mod run;
 pub mod scan;
 pub mod trax;

@@ -6,7 +6,8 @@
 //! nothing here knows a network: a tracker is anything that implements [`protocol::Tracker`].
 //!
 //! Flow of data: [`sequence`] reads frames and ground truth, [`protocol`] runs a tracker over them
-//! and yields trajectories, [`results`] stores these in the official files, [`measures`] scores them.
+//! and yields trajectories, [`results`] stores these in the official files, [`measures`] scores them,
+//! [`compare`] says how far the scores can be trusted.
 //! [`region`] and [`overlap`] are the ground all of them stand on.
 //!
 //! Coordinates are pixels as written in VOT text files; a box is (x, y, width, height) with (x, y)
@@ -44,6 +45,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod compare;
 pub mod dialect;
 pub mod error;
 pub mod measures;

@@ -24,6 +24,8 @@ pub enum Command {
     Eval(Eval),
     /// Score official result files; needs no model
     Score(Score),
+    /// Compare trackers by their result files: one HTML page, tables, plots, intervals; needs no model
+    Report(Report),
     /// Serve the TraX protocol, by which the official VOT toolkit drives a tracker
     Trax(Trax),
     /// Watch a drop folder and track everything that is put there
@@ -136,6 +138,47 @@ pub struct Score {
     #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
     pub eao_interval: Option<(usize, usize)>,
     /// Print the scores as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Data set folder; needs no frames where `sequence` files give width, height and length
+    #[arg(long)]
+    pub dataset: PathBuf,
+    /// A tracker's results, as `score` takes them; NAME=DIR names it, else its folder does. Once per tracker
+    #[arg(long, value_name = "[NAME=]DIR", required = true)]
+    pub results: Vec<String>,
+    /// Folder for report.html, report.md, report.tex, report.json and the plots; what is there is replaced
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Experiment whose results are read [default: baseline; for ope unsupervised]
+    #[arg(long)]
+    pub experiment: Option<String>,
+    /// How the results were made: supervised, ope (one pass)
+    #[arg(long, default_value_t)]
+    pub protocol: Protocol,
+    /// Of the supervised protocol, whose measures: vot-python, vot-matlab-2015, vot-matlab, pysot, mindspore
+    #[arg(long, default_value_t)]
+    pub dialect: Dialect,
+    /// Sequence lengths over which EAO averages [default: those of the VOT challenge, or computed]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = interval)]
+    pub eao_interval: Option<(usize, usize)>,
+    /// Tracker the others are compared with [default: the first]
+    #[arg(long, value_name = "NAME")]
+    pub reference: Option<String>,
+    /// Resamples of the bootstrap over sequences
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    pub resamples: u32,
+    /// Seed of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Pictures per tracker of failures, and as many of worst frames
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(0..=50))]
+    pub thumbnails: u8,
+    /// Print report.json on standard output
     #[arg(long)]
     pub json: bool,
 }

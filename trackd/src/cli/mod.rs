@@ -11,6 +11,7 @@ use crate::frames::Limits;
 use crate::frames::video::{Choice, Decoders};
 use crate::input::{Input, InputError, Start};
 use crate::publish::{TEMPORARY, move_into, remove, sync_folder};
+use crate::report::{self, ReportError, ReportOptions, ResultsOf};
 use crate::run::{JobError, RunOptions, run as run_job};
 use crate::trax::{self, Transport};
 use args::{Cli, Command};
@@ -39,6 +40,9 @@ pub enum CliError {
     /// An evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// A report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// A TraX session.
     #[error(transparent)]
     Trax(#[from] trax::TraxError),
@@ -104,6 +108,9 @@ impl CliError {
         match self {
             Self::Config { .. } | Self::Exists { .. } | Self::State { .. } => USAGE,
             Self::Eval(EvalError::Other { .. }) => USAGE,
+            Self::Report(ReportError::SameName { .. } | ReportError::NoReference { .. } | ReportError::Protocol(_)) => {
+                USAGE
+            }
             // Whoever reads our output has seen enough.
             Self::Stdout(e) if e.kind() == io::ErrorKind::BrokenPipe => DONE,
             _ => FAILED,
@@ -141,6 +148,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Track(args) => track(args),
         Command::Eval(args) => eval(&args),
         Command::Score(args) => score(&args),
+        Command::Report(args) => compare(args),
         Command::Trax(args) => {
             let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
             let Transport { input, output } = trax::connect(|name| std::env::var(name).ok())?;
@@ -299,6 +307,32 @@ fn score(args: &args::Score) -> Result<u8, CliError> {
     } else {
         let score = score_once(&args.dataset, &args.results, experiment, args.protocol, args.eao_interval)?;
         scores::print_once(&score, args.json)?;
+    }
+    Ok(DONE)
+}
+
+fn compare(args: args::Report) -> Result<u8, CliError> {
+    let options = ReportOptions {
+        dataset: args.dataset,
+        results: args.results.iter().map(|text| ResultsOf::parse(text)).collect(),
+        experiment: args.experiment,
+        protocol: args.protocol,
+        dialect: args.dialect,
+        interval: args.eao_interval,
+        reference: args.reference,
+        resamples: args.resamples as usize,
+        seed: args.seed,
+        thumbnails: usize::from(args.thumbnails),
+    };
+    let doc = report::report(&options, &args.out)?;
+    for warning in &doc.warnings {
+        eprintln!("warning: {warning}");
+    }
+    eprintln!("report in {}", args.out.join("report.html").display());
+    if args.json {
+        print_json(&doc)?
+    } else {
+        print(&report::as_text(&doc))?
     }
     Ok(DONE)
 }

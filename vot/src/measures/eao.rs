@@ -57,9 +57,67 @@ pub fn fragment_curve(
     tagged: &dyn Fn(usize, Range<usize>) -> usize,
 ) -> Vec<f64> {
     let longest = runs.iter().map(|run| run.overlaps.len()).max().unwrap_or(0);
-    let mut sums = vec![0.0; longest];
-    let mut weights = vec![0.0; longest];
-    let mut defined = vec![false; longest];
+    fragment_sums(runs, skip, cut, tagged, longest).fragment_curve()
+}
+
+/// What runs add to an EAO curve. Sums of several runs over the same `longest` add up.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CurveSums {
+    /// Per entry the weighted sum of means.
+    sums: Vec<f64>,
+    /// Per entry the sum of weights.
+    weights: Vec<f64>,
+    /// Per entry whether any fragment is defined there; weights may be 0 nevertheless.
+    defined: Vec<bool>,
+    /// Entries of the curve that these runs alone make.
+    reach: usize,
+}
+
+impl CurveSums {
+    fn new(longest: usize, reach: usize) -> Self {
+        CurveSums { sums: vec![0.0; longest], weights: vec![0.0; longest], defined: vec![false; longest], reach }
+    }
+
+    /// Each of these sums so many times, cut at the longest that occurs at all.
+    pub(crate) fn combine<'a>(parts: impl Iterator<Item = (&'a CurveSums, u32)> + Clone) -> Self {
+        let drawn = parts.filter(|(_, count)| *count > 0);
+        let reach = drawn.clone().map(|(part, _)| part.reach).max().unwrap_or(0);
+        let mut total = CurveSums::new(reach, reach);
+        for (part, count) in drawn {
+            let count = f64::from(count);
+            total.sums.iter_mut().zip(&part.sums).for_each(|(sum, value)| *sum += count * value);
+            total.weights.iter_mut().zip(&part.weights).for_each(|(sum, value)| *sum += count * value);
+            total.defined.iter_mut().zip(&part.defined).for_each(|(any, value)| *any |= value);
+        }
+        total
+    }
+
+    /// The curve of [`fragment_curve`].
+    pub(crate) fn fragment_curve(&self) -> Vec<f64> {
+        let entries = self.sums.iter().zip(&self.weights).zip(&self.defined);
+        let mut curve: Vec<f64> =
+            entries.map(|((sum, weight), defined)| if *defined { sum / weight } else { 0.0 }).collect();
+        if let Some(first) = curve.first_mut() {
+            *first = 1.0;
+        }
+        curve
+    }
+
+    /// The curve of [`python_curve`].
+    pub(crate) fn python_curve(&self) -> Vec<f64> {
+        self.sums.iter().zip(&self.weights).map(|(sum, active)| sum / active).collect()
+    }
+}
+
+/// The sums of [`fragment_curve`], `longest` entries long.
+pub(crate) fn fragment_sums(
+    runs: &[EaoRun],
+    skip: usize,
+    cut: Cut,
+    tagged: &dyn Fn(usize, Range<usize>) -> usize,
+    longest: usize,
+) -> CurveSums {
+    let mut all = CurveSums::new(longest, runs.iter().map(|run| run.overlaps.len()).max().unwrap_or(0));
     for (index, run) in runs.iter().enumerate() {
         for fragment in fragments(run, skip, cut, &|frames| tagged(index, frames)) {
             let mut total = 0.0;
@@ -75,18 +133,14 @@ pub fn fragment_curve(
                 }
                 total += value;
                 if !value.is_nan() {
-                    sums[at] += fragment.weight * (total / at as f64);
-                    weights[at] += fragment.weight;
-                    defined[at] = true;
+                    all.sums[at] += fragment.weight * (total / at as f64);
+                    all.weights[at] += fragment.weight;
+                    all.defined[at] = true;
                 }
             }
         }
     }
-    let mut curve: Vec<f64> = (0..longest).map(|at| if defined[at] { sums[at] / weights[at] } else { 0.0 }).collect();
-    if let Some(first) = curve.first_mut() {
-        *first = 1.0;
-    }
-    curve
+    all
 }
 
 fn fragments<'a>(run: &'a EaoRun, skip: usize, cut: Cut, tagged: &dyn Fn(Range<usize>) -> usize) -> Vec<Fragment<'a>> {
@@ -130,23 +184,32 @@ fn fragments<'a>(run: &'a EaoRun, skip: usize, cut: Cut, tagged: &dyn Fn(Range<u
 /// tail after the last initialisation counts up to its end. Entry j is the mean of mean(o[1..j]) over
 /// the fragments that are active there; all weigh the same. The curve ends with the longest fragment.
 pub fn python_curve(runs: &[EaoRun]) -> Vec<f64> {
-    let mut pieces: Vec<(&[f64], bool)> = Vec::new();
-    for run in runs {
-        let piece = |from: usize, to: usize| run.overlaps.get(from..to).unwrap_or_default();
-        if run.failures.is_empty() {
-            pieces.push((&run.overlaps, false));
-            continue;
-        }
-        for (start, end) in run.initializations.iter().zip(&run.failures) {
-            pieces.push((piece(*start, *end), true));
-        }
-        if let Some(start) = run.initializations.last().filter(|_| run.initializations.len() > run.failures.len()) {
-            pieces.push((piece(*start, run.overlaps.len()), false));
-        }
+    python_sums(runs, python_reach(runs)).python_curve()
+}
+
+/// Each initialisation up to the failure after it, and whether it failed.
+fn python_pieces(run: &EaoRun) -> Vec<(&[f64], bool)> {
+    let piece = |from: usize, to: usize| run.overlaps.get(from..to).unwrap_or_default();
+    if run.failures.is_empty() {
+        return vec![(&run.overlaps, false)];
     }
-    let longest = pieces.iter().map(|(values, _)| values.len()).max().unwrap_or(0);
-    let (mut sums, mut active) = (vec![0.0; longest], vec![0usize; longest]);
-    for (values, failed) in pieces {
+    let starts = run.initializations.iter();
+    let mut pieces: Vec<_> = starts.zip(&run.failures).map(|(start, end)| (piece(*start, *end), true)).collect();
+    if let Some(start) = run.initializations.last().filter(|_| run.initializations.len() > run.failures.len()) {
+        pieces.push((piece(*start, run.overlaps.len()), false));
+    }
+    pieces
+}
+
+/// Length of the longest fragment of [`python_curve`].
+pub(crate) fn python_reach(runs: &[EaoRun]) -> usize {
+    runs.iter().flat_map(python_pieces).map(|(values, _)| values.len()).max().unwrap_or(0)
+}
+
+/// The sums of [`python_curve`], `longest` entries long.
+pub(crate) fn python_sums(runs: &[EaoRun], longest: usize) -> CurveSums {
+    let mut all = CurveSums::new(longest, python_reach(runs));
+    for (values, failed) in runs.iter().flat_map(python_pieces) {
         let mut total = 0.0;
         for at in 0..longest {
             let value = match values.get(at) {
@@ -154,16 +217,16 @@ pub fn python_curve(runs: &[EaoRun]) -> Vec<f64> {
                 None if failed => 0.0,
                 None => break,
             };
-            active[at] += 1;
+            all.weights[at] += 1.0;
             if at == 0 {
-                sums[at] += value;
+                all.sums[at] += value;
             } else {
                 total += value;
-                sums[at] += total / at as f64;
+                all.sums[at] += total / at as f64;
             }
         }
     }
-    sums.iter().zip(&active).map(|(sum, count)| sum / *count as f64).collect()
+    all
 }
 
 /// EAO of a [`fragment_curve`]: the mean over lengths `low` to `high` (from 1, clipped to the curve's

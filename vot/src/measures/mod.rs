@@ -17,6 +17,7 @@ mod interval;
 mod longterm;
 mod multistart;
 mod onepass;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -26,7 +27,8 @@ pub use eval::eval_json;
 pub use interval::{AutoInterval, automatic_interval, named_interval};
 pub use longterm::longterm;
 pub use multistart::{AnchoredRuns, multistart};
-pub use onepass::onepass;
+pub use onepass::{Counted, OnePassMeasures, OnePassParts, onepass, onepass_frames};
+pub use parts::{Measures, Parts, counted_frames};
 pub use schemas::score::{LongTermScore, MultiStartScore, OnePassScore, ScoreDoc as Score, SequenceScore, TagScore};
 
 use crate::dialect::Dialect;
@@ -34,6 +36,7 @@ use crate::error::Error;
 use crate::protocol::Trajectory;
 use crate::sequence::Sequence;
 use accuracy::{mean_over_repetitions, nan_mean};
+use parts::Part;
 
 /// Frames from a failure to the next initialisation.
 const SKIP: usize = 5;
@@ -77,53 +80,12 @@ pub fn score(dialect: Dialect, runs: &[Runs<'_>], options: &ScoreOptions) -> Res
     let mut warnings = Vec::new();
     let (low, high) = choose_interval(dialect, &prepared, options, &mut warnings)?;
 
-    let mut sequences = BTreeMap::new();
-    let mut pooled = Vec::new();
-    let (mut weighted, mut weighted_failures, mut failures, mut frames) = (0.0, 0.0, 0.0, 0usize);
-    for run in &prepared {
-        let repetitions = run.overlaps(dialect, None);
-        let averaged = mean_over_repetitions(&repetitions);
-        let accuracy = match dialect {
-            Dialect::VotPython => {
-                let means = repetitions.iter().map(|overlaps| nan_mean(overlaps.iter().copied()));
-                averaged
-                    .iter()
-                    .any(|value| !value.is_nan())
-                    .then(|| means.map(Option::unwrap_or_default).sum::<f64>() / repetitions.len() as f64)
-            }
-            _ => nan_mean(averaged.iter().copied()),
-        };
-        let length = run.sequence.len();
-        let failed = run.failures(None);
-        weighted += accuracy.unwrap_or(0.0) * length as f64;
-        weighted_failures += failed * length as f64;
-        failures += failed;
-        frames += length;
-        pooled.extend(averaged);
-        let reliability = (-SENSITIVITY * failed / length as f64).exp();
-        let entry = SequenceScore { accuracy, failures: failed, frames: length as u64, reliability };
-        sequences.insert(run.sequence.name.clone(), entry);
-    }
-    let total = frames as f64;
-    let count = prepared.len() as f64;
-    let pooled_accuracy = nan_mean(pooled).unwrap_or(0.0);
-    let accuracy = match dialect {
-        Dialect::VotPython | Dialect::VotMatlab | Dialect::VotMatlab2015 => weighted / total,
-        Dialect::Pysot => pooled_accuracy,
-        Dialect::Mindspore => {
-            nan_mean(sequences.values().filter_map(|sequence: &SequenceScore| sequence.accuracy)).unwrap_or(0.0)
-        }
-    };
-    let reliability = match dialect {
-        // Length-weighted failures over the mean length.
-        Dialect::VotPython => (-SENSITIVITY * (weighted_failures / total) / (total / count)).exp(),
-        _ => (-SENSITIVITY * failures / total).exp(),
-    };
+    let parts = Parts::of(dialect, &prepared, (low, high));
+    let all = parts.measures(&vec![1; prepared.len()]);
+    let entry = |(run, part): (&Prepared<'_>, &Part)| (run.sequence.name.clone(), part.score());
+    let sequences = prepared.iter().zip(parts.each()).map(entry).collect();
 
-    let eao_runs = eao_runs(dialect, &prepared);
-    let curve = curve(dialect, &eao_runs, &every_frame);
-    let eao = average(dialect, &curve, low, high);
-    if eao.is_none() {
+    if all.eao.is_none() {
         warnings.push(format!(
             "no stretch without failure is long enough for the EAO interval {low}-{high}: there is no EAO"
         ));
@@ -131,23 +93,23 @@ pub fn score(dialect: Dialect, runs: &[Runs<'_>], options: &ScoreOptions) -> Res
     let tags = if matches!(dialect, Dialect::VotPython | Dialect::Mindspore) {
         BTreeMap::new()
     } else {
-        tag_scores(dialect, &prepared, &eao_runs, (low, high))
+        tag_scores(dialect, &prepared, &eao_runs(dialect, &prepared), (low, high))
     };
     for sequence in prepared.iter().map(|run| run.sequence) {
         warnings.extend(sequence.warnings.iter().cloned());
     }
     Ok(Score {
         dialect: dialect.to_string(),
-        accuracy,
-        accuracy_pooled: (dialect != Dialect::VotPython).then_some(pooled_accuracy),
-        failures,
-        robustness_per_100: 100.0 * failures / total,
-        robustness_mean_failures: failures / count,
-        robustness_weighted_failures: weighted_failures / total,
-        reliability,
-        eao,
+        accuracy: all.accuracy,
+        accuracy_pooled: (dialect != Dialect::VotPython).then_some(all.accuracy_pooled),
+        failures: all.failures,
+        robustness_per_100: all.robustness_per_100,
+        robustness_mean_failures: all.robustness_mean_failures,
+        robustness_weighted_failures: all.robustness_weighted_failures,
+        reliability: all.reliability,
+        eao: all.eao,
         eao_interval: [low, high],
-        eao_curve: options.curve.then(|| curve.iter().map(|value| Some(*value).filter(|v| !v.is_nan())).collect()),
+        eao_curve: options.curve.then(|| all.curve.iter().map(|value| Some(*value).filter(|v| !v.is_nan())).collect()),
         sequences,
         tags,
         warnings,

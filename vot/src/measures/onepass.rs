@@ -3,7 +3,7 @@
 //! Boxes are compared with exact areas. A polygon counts as its bounding box. The first frame counts with the ground
 //! truth itself, except in GOT-10k, which leaves it out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schemas::score::{OnePassScore, OnePassSequence};
 
@@ -12,7 +12,7 @@ use super::eao::mean;
 use crate::error::Error;
 use crate::overlap::iou;
 use crate::protocol::Trajectory;
-use crate::region::{Rect, Region};
+use crate::region::{INITIALIZATION, Rect, Region, UNKNOWN};
 use crate::sequence::Sequence;
 
 /// Points of the success curve: overlap thresholds 0, 0.05, ... 1.
@@ -22,8 +22,20 @@ const PIXELS: usize = 51;
 /// Points of the normalised precision curve: 0, 0.01, ... 0.5 target sizes.
 const NORMALISED: usize = 51;
 
+/// Which frames of a result count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// One-pass results: every frame with a target; the first with the ground truth as its result.
+    OnePass,
+    /// Results with restarts: frames on which the tracker reports a region, and those of a failure, with overlap 0 and
+    /// infinite distance. Initialisations and the frames skipped before them do not count.
+    Restarted,
+}
+
 /// What one frame contributes.
 struct Frame {
+    /// Frame, from 0.
+    at: usize,
     overlap: f64,
     /// Distance of the centres in px.
     distance: f64,
@@ -32,6 +44,7 @@ struct Frame {
 }
 
 /// Curves and numbers over a list of frames.
+#[derive(Clone, Debug)]
 struct Curves {
     success: Vec<f64>,
     precision: Vec<f64>,
@@ -52,53 +65,133 @@ struct Curves {
 /// # Errors
 /// [`Error`] when runs do not fit their sequences or there is nothing to score.
 pub fn onepass(runs: &[Runs<'_>], curves: bool) -> Result<OnePassScore, Error> {
-    let mut names = BTreeSet::new();
-    let (mut sequences, mut all, mut pooled) = (BTreeMap::new(), Vec::new(), Vec::new());
-    for Runs { sequence, trajectories } in runs {
-        if !names.insert(sequence.name.as_str()) {
-            return Err(Error::DuplicateSequence { sequence: sequence.name.clone() });
-        }
-        super::fits(sequence, trajectories)?;
-        let frames: Vec<Frame> = trajectories.iter().flat_map(|trajectory| frames(sequence, trajectory)).collect();
-        let got = got10k(sequence, trajectories)?;
-        let of = Curves::of(&frames);
-        let entry = OnePassSequence {
-            success_auc: mean(of.success.iter().copied()).unwrap_or(0.0),
-            success_50: share(&frames, |f| f.overlap > 0.5),
-            precision_20: share(&frames, |f| f.distance <= 20.0),
-            normalised_precision_auc: mean(of.normalised.iter().copied()).unwrap_or(0.0),
-            normalised_precision_20: share(&frames, |f| f.normalised <= 0.2),
-            average_overlap: mean(got.iter().copied()),
-            frames: sequence.len() as u64,
-        };
-        pooled.extend(got);
-        all.push(of);
-        sequences.insert(sequence.name.clone(), entry);
-    }
-    if sequences.is_empty() {
-        return Err(Error::NothingToScore);
-    }
-    let over = |pick: fn(&OnePassSequence) -> f64| mean(sequences.values().map(pick)).unwrap_or(0.0);
-    let average = |pick: fn(&Curves) -> &Vec<f64>, points: usize| -> Vec<f64> {
-        (0..points).map(|i| mean(all.iter().filter_map(|c| pick(c).get(i).copied())).unwrap_or(0.0)).collect()
-    };
-    let rate = |t: f64| mean(pooled.iter().map(|o| f64::from(u8::from(*o > t))));
+    let parts = OnePassParts::new(runs, Counted::OnePass)?;
+    let all = parts.measures(&vec![1; runs.len()]);
+    let names = runs.iter().map(|run| run.sequence.name.clone());
     Ok(OnePassScore {
         protocol: "ope".to_owned(),
-        success_auc: over(|s| s.success_auc),
-        success_50: over(|s| s.success_50),
-        precision_20: over(|s| s.precision_20),
-        normalised_precision_auc: over(|s| s.normalised_precision_auc),
-        normalised_precision_20: over(|s| s.normalised_precision_20),
-        average_overlap: mean(pooled.iter().copied()),
-        success_rate_50: rate(0.5),
-        success_rate_75: rate(0.75),
-        success_curve: curves.then(|| average(|c| &c.success, SUCCESS)),
-        precision_curve: curves.then(|| average(|c| &c.precision, PIXELS)),
-        normalised_precision_curve: curves.then(|| average(|c| &c.normalised, NORMALISED)),
-        sequences,
+        success_auc: all.success_auc,
+        success_50: all.success_50,
+        precision_20: all.precision_20,
+        normalised_precision_auc: all.normalised_precision_auc,
+        normalised_precision_20: all.normalised_precision_20,
+        average_overlap: all.average_overlap,
+        success_rate_50: all.success_rate_50,
+        success_rate_75: all.success_rate_75,
+        success_curve: curves.then_some(all.success),
+        precision_curve: curves.then_some(all.precision),
+        normalised_precision_curve: curves.then_some(all.normalised),
+        sequences: names.zip(parts.each.into_iter().map(|part| part.entry)).collect(),
         warnings: runs.iter().flat_map(|run| run.sequence.warnings.iter().cloned()).collect(),
     })
+}
+
+/// What every sequence of a data set contributes to its one-pass score.
+#[derive(Clone, Debug)]
+pub struct OnePassParts {
+    each: Vec<Part>,
+}
+
+/// What one sequence contributes.
+#[derive(Clone, Debug)]
+struct Part {
+    entry: OnePassSequence,
+    curves: Curves,
+    /// GOT-10k: frames, the sum of their overlaps, those above 0.5, those above 0.75.
+    got: [f64; 4],
+}
+
+/// The one-pass measures of a choice of sequences; see [`OnePassScore`] for what each is.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "named and described as in OnePassScore")]
+pub struct OnePassMeasures {
+    pub success_auc: f64,
+    pub success_50: f64,
+    pub precision_20: f64,
+    pub normalised_precision_auc: f64,
+    pub normalised_precision_20: f64,
+    pub average_overlap: Option<f64>,
+    pub success_rate_50: Option<f64>,
+    pub success_rate_75: Option<f64>,
+    pub success: Vec<f64>,
+    pub precision: Vec<f64>,
+    pub normalised: Vec<f64>,
+}
+
+impl OnePassParts {
+    /// What the sequences of `runs` contribute, in their order.
+    ///
+    /// # Errors
+    /// [`Error`] as [`onepass`] has them.
+    pub fn new(runs: &[Runs<'_>], counted: Counted) -> Result<Self, Error> {
+        let mut names = BTreeSet::new();
+        let mut each = Vec::with_capacity(runs.len());
+        for Runs { sequence, trajectories } in runs {
+            if !names.insert(sequence.name.as_str()) {
+                return Err(Error::DuplicateSequence { sequence: sequence.name.clone() });
+            }
+            super::fits(sequence, trajectories)?;
+            let frames: Vec<Frame> = trajectories.iter().flat_map(|t| frames(sequence, t, counted)).collect();
+            let got = got10k(sequence, trajectories)?;
+            let above = |t: f64| got.iter().filter(|overlap| **overlap > t).count() as f64;
+            let curves = Curves::of(&frames);
+            let entry = OnePassSequence {
+                success_auc: mean(curves.success.iter().copied()).unwrap_or(0.0),
+                success_50: share(&frames, |f| f.overlap > 0.5),
+                precision_20: share(&frames, |f| f.distance <= 20.0),
+                normalised_precision_auc: mean(curves.normalised.iter().copied()).unwrap_or(0.0),
+                normalised_precision_20: share(&frames, |f| f.normalised <= 0.2),
+                average_overlap: mean(got.iter().copied()),
+                frames: sequence.len() as u64,
+            };
+            let got = [got.len() as f64, got.iter().sum(), above(0.5), above(0.75)];
+            each.push(Part { entry, curves, got });
+        }
+        if each.is_empty() { Err(Error::NothingToScore) } else { Ok(OnePassParts { each }) }
+    }
+
+    /// The measures of the data set that has sequence i `counts[i]` times; at least one count must be above 0.
+    #[must_use]
+    pub fn measures(&self, counts: &[u32]) -> OnePassMeasures {
+        let drawn = || self.each.iter().zip(counts.iter().map(|count| f64::from(*count)));
+        let times: f64 = drawn().map(|(_, times)| times).sum();
+        let over =
+            |pick: fn(&OnePassSequence) -> f64| drawn().map(|(part, n)| n * pick(&part.entry)).sum::<f64>() / times;
+        let average = |pick: fn(&Curves) -> &Vec<f64>, points: usize| -> Vec<f64> {
+            let mut curve = vec![0.0; points];
+            for (part, n) in drawn() {
+                curve.iter_mut().zip(pick(&part.curves)).for_each(|(sum, value)| *sum += n * value / times);
+            }
+            curve
+        };
+        let mut got = [0.0; 4];
+        for (part, n) in drawn() {
+            got.iter_mut().zip(part.got).for_each(|(sum, value)| *sum += n * value);
+        }
+        let [frames, overlaps, above_50, above_75] = got;
+        let rate = |sum: f64| (frames > 0.0).then(|| sum / frames);
+        OnePassMeasures {
+            success_auc: over(|s| s.success_auc),
+            success_50: over(|s| s.success_50),
+            precision_20: over(|s| s.precision_20),
+            normalised_precision_auc: over(|s| s.normalised_precision_auc),
+            normalised_precision_20: over(|s| s.normalised_precision_20),
+            average_overlap: rate(overlaps),
+            success_rate_50: rate(above_50),
+            success_rate_75: rate(above_75),
+            success: average(|c| &c.success, SUCCESS),
+            precision: average(|c| &c.precision, PIXELS),
+            normalised: average(|c| &c.normalised, NORMALISED),
+        }
+    }
+}
+
+/// The frames of each run that count, after the first, with their overlaps; frames from 0.
+#[must_use]
+pub fn onepass_frames(run: Runs<'_>) -> Vec<Vec<(usize, f64)>> {
+    let of = |trajectory| frames(run.sequence, trajectory, Counted::OnePass);
+    let pair = |frame: Frame| (frame.at, frame.overlap);
+    run.trajectories.iter().map(|t| of(t).into_iter().map(pair).filter(|(at, _)| *at > 0).collect()).collect()
 }
 
 /// The box a region stands for; `None` for codes and what has no area.
@@ -117,15 +210,21 @@ fn pairs<'a>(
     })
 }
 
-fn frames(sequence: &Sequence, trajectory: &Trajectory) -> Vec<Frame> {
+fn frames(sequence: &Sequence, trajectory: &Trajectory, counted: Counted) -> Vec<Frame> {
+    let runs = |at: usize| {
+        let result = trajectory.regions.get(at);
+        !result.is_none_or(|region| region.is_code(UNKNOWN) || region.is_code(INITIALIZATION))
+    };
     pairs(sequence, trajectory)
-        .map(|(_, result, truth)| {
+        .filter(|(at, _, _)| counted == Counted::OnePass || runs(*at))
+        .map(|(at, result, truth)| {
             let Some(result) = result else {
-                return Frame { overlap: 0.0, distance: f64::INFINITY, normalised: f64::INFINITY };
+                return Frame { at, overlap: 0.0, distance: f64::INFINITY, normalised: f64::INFINITY };
             };
             let ((x0, y0), (x1, y1)) = (result.center(), truth.center());
             let (dx, dy) = (x0 - x1, y0 - y1);
             Frame {
+                at,
                 overlap: iou(&result, &truth),
                 distance: dx.hypot(dy),
                 normalised: (dx / truth.width).hypot(dy / truth.height),

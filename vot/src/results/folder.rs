@@ -8,12 +8,21 @@ use super::{Run, read_region_file, read_values, result_files};
 use crate::error::{Error, shorten};
 use crate::protocol::Trajectory;
 
-/// Writes one run as text into `dir`, which is made if need be. Every file is written under a
+/// Writes one run into `dir`, which is made if need be: regions as text or binary. Every file is written under a
 /// temporary name, flushed to disk and renamed; the regions come last, so that a run that can be
 /// seen is complete.
-pub fn write_trajectory(dir: &Path, sequence: &str, run: Run, trajectory: &Trajectory) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Io`] when a file cannot be written.
+pub fn write_trajectory(
+    dir: &Path,
+    sequence: &str,
+    run: Run,
+    trajectory: &Trajectory,
+    binary: bool,
+) -> Result<(), Error> {
     fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    for (name, bytes) in result_files(sequence, run, trajectory, false).into_iter().rev() {
+    for (name, bytes) in result_files(sequence, run, trajectory, binary).into_iter().rev() {
         let path = dir.join(&name);
         let temporary = dir.join(format!(".{name}.part"));
         let mut file = fs::File::create(&temporary).map_err(Error::io(&temporary))?;
@@ -155,12 +164,11 @@ mod tests {
     fn what_is_written_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("results/mine/baseline/bag");
-        write_trajectory(&dir, "bag", Run::Repetition(1), &sample()).unwrap();
+        write_trajectory(&dir, "bag", Run::Repetition(1), &sample(), false).unwrap();
         assert_eq!(read_trajectory(&dir, "bag", Run::Repetition(1)).unwrap(), sample());
-        for (name, bytes) in result_files("bag", Run::Repetition(12), &sample(), true) {
-            fs::write(dir.join(name), bytes).unwrap();
-        }
-        write_trajectory(&dir, "bag", Run::Anchor(50), &sample()).unwrap();
+        write_trajectory(&dir, "bag", Run::Repetition(12), &sample(), true).unwrap();
+        assert!(dir.join("bag_012.bin").is_file() && !dir.join("bag_012.txt").exists());
+        write_trajectory(&dir, "bag", Run::Anchor(50), &sample(), false).unwrap();
         assert!(dir.join("bag_00000050.txt").is_file());
         assert_eq!(read_trajectory(&dir, "bag", Run::Anchor(50)).unwrap(), sample());
         assert_eq!(repetitions(&dir, "bag").unwrap(), [1, 12]);

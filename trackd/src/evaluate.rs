@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vot::measures::{Runs, Score, ScoreOptions, eval_json, score};
 use vot::protocol::{self, Protocol, ProtocolError, Supervised, Trajectory};
 use vot::region::siamrpn_init_box;
-use vot::results::{Run, read_trajectories, read_trajectory, sequence_dir, write_trajectory};
+use vot::results::{Run, read_complete, read_complete_trajectories, sequence_dir, write_trajectory};
 use vot::sequence::{dataset_name, read_dataset};
 use vot::{Dialect, Region, Sequence};
 
@@ -305,7 +305,7 @@ fn kept_or_made(
     counts: &mut Counts,
     make: &dyn Fn() -> Result<Trajectory, JobError>,
 ) -> Result<Trajectory, EvalJobError> {
-    if let Some(found) = read_trajectory(dir, &sequence.name, name).ok().filter(|found| found.len() == length) {
+    if let Ok(found) = read_complete(dir, &sequence.name, name, length) {
         counts.kept += 1;
         return Ok(found);
     }
@@ -357,11 +357,13 @@ pub fn score_results(
     interval: Option<(usize, usize)>,
 ) -> Result<Score, EvalError> {
     let mut sequences = read_dataset(dataset, None)?;
-    let mut trajectories = Vec::with_capacity(sequences.len());
-    for sequence in &mut sequences {
+    let read = |_, sequence: &mut Sequence| -> Result<Vec<Trajectory>, vot::Error> {
         let dir = results_dir(sequence, results, experiment)?;
-        trajectories.push(read_trajectories(&dir, &sequence.name)?);
-    }
+        read_complete_trajectories(&dir, &sequence.name, sequence.len())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let trajectories: Vec<Vec<Trajectory>> =
+        pool::each(&mut sequences, threads, &read).into_iter().collect::<Result<_, _>>()?;
     let runs: Vec<Runs<'_>> =
         sequences.iter().zip(&trajectories).map(|(sequence, trajectories)| Runs { sequence, trajectories }).collect();
     Ok(score(dialect, &runs, &score_options(dataset, interval)?)?)

@@ -14,7 +14,7 @@ STACK = """title: generated
 experiments:
   baseline:
     type: supervised
-    repetitions: 15
+    repetitions: {repetitions}
     skip_initialize: 5
     analyses:
       - type: supervised_average_ar
@@ -27,12 +27,12 @@ experiments:
 INIT, FAILED, UNKNOWN = "1", "2", "0"
 
 
-def workspace(root, interval):
+def workspace(root, interval, repetitions=15):
     """An empty workspace with the supervised experiment alone."""
     root = Path(root)
     (root / "sequences").mkdir(parents=True)
     (root / "results").mkdir()
-    (root / "stack.yaml").write_text(STACK.format(low=interval[0], high=interval[1]))
+    (root / "stack.yaml").write_text(STACK.format(low=interval[0], high=interval[1], repetitions=repetitions))
     (root / "config.yaml").write_text("registry:\n- ./trackers.ini\nstack: stack.yaml\n")
     return root
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use vot::measures::{AnchoredRuns, LongTermScore, MultiStartScore, OnePassScore, Runs, longterm, multistart, onepass};
 use vot::protocol::{self, Anchor, Protocol, ProtocolError, Trajectory, run_once};
 use vot::region::siamrpn_init_box;
-use vot::results::{Run, read_trajectories, read_trajectory};
+use vot::results::{Run, read_complete, read_complete_trajectories};
 use vot::sequence::read_dataset;
 use vot::{Region, Sequence};
 
@@ -173,11 +173,17 @@ pub fn score_once(
         let runs: Vec<(Anchor, Trajectory)> = match protocol {
             Protocol::MultiStart => wanted(protocol, sequence, 1)?
                 .into_iter()
-                .map(|(anchor, run)| Ok((anchor, read_trajectory(&dir, &sequence.name, run)?)))
+                .map(|(anchor, run)| {
+                    let length = anchor.frames(sequence.len()).len();
+                    Ok((anchor, read_complete(&dir, &sequence.name, run, length)?))
+                })
                 .collect::<Result<_, vot::Error>>()?,
             _ => {
                 let whole = Anchor { frame: 0, backward: false };
-                read_trajectories(&dir, &sequence.name)?.into_iter().map(|t| (whole, t)).collect()
+                read_complete_trajectories(&dir, &sequence.name, sequence.len())?
+                    .into_iter()
+                    .map(|t| (whole, t))
+                    .collect()
             }
         };
         all.push(runs);

@@ -352,3 +352,58 @@ fn binary_result_files_are_kept_and_scored_like_text() {
     assert_eq!((again.made, again.kept), (0, 6));
     assert_eq!(score_results(&data, &binary, "baseline", Dialect::VotMatlab, Some((5, 25))).unwrap(), first.score);
 }
+
+#[test]
+fn bad_input_is_named_by_file_and_line() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, out) = (root.path().join("data"), root.path().join("out"));
+    dataset(&data);
+    let options = EvalOptions { repetitions: Some(1), ..options(Dialect::VotPython) };
+    let whole = go(&data, &options, &out).unwrap().score;
+    let score = || score_results(&data, &out, "baseline", Dialect::VotPython, Some((5, 25)));
+    let why = || score().unwrap_err().to_string();
+    let results = out.join("results/still/baseline/jump");
+    let check = |path: &Path, damaged: &[u8], expected: &[&str]| {
+        let kept = fs::read(path).unwrap();
+        fs::write(path, damaged).unwrap();
+        let e = why();
+        assert!(expected.iter().all(|text| e.contains(text)), "{e}");
+        fs::write(path, kept).unwrap();
+    };
+    let (text, truth) = (results.join("jump_001.txt"), data.join("jump/groundtruth.txt"));
+    let lines = fs::read_to_string(&text).unwrap();
+    let boxes = fs::read_to_string(&truth).unwrap();
+    // Result files: cut off at a line, in a line, with an empty line, too long, no text at all.
+    let cut = |count: usize| lines.lines().take(count).map(|line| format!("{line}\n")).collect::<String>();
+    check(&text, cut(20).as_bytes(), &["jump_001.txt", "after line 20", "30 frames"]);
+    check(&text, format!("{}10,8,2", cut(20)).as_bytes(), &["jump_001.txt:21"]);
+    check(&text, format!("{}\n{}", cut(7), cut(22)).as_bytes(), &["jump_001.txt:8", "empty"]);
+    check(&text, format!("{lines}0\n").as_bytes(), &["jump_001.txt", "after line 31", "30 frames"]);
+    check(&text, &[0xff, 0xfe, 0], &["jump_001.txt", "not a text file"]);
+    let binary = results.join("jump_001.bin");
+    fs::write(&binary, vot::results::encode_regions(&vec![Region::Special(1); 30])).unwrap();
+    let bytes = fs::read(&binary).unwrap();
+    fs::rename(&text, root.path().join("aside")).unwrap();
+    check(&binary, &bytes[..40], &["jump_001.bin", "byte", "the file ends"]);
+    fs::rename(root.path().join("aside"), &text).unwrap();
+    fs::remove_file(binary).unwrap();
+    // Ground truth: a line that is no region, an empty line, more lines than frames.
+    check(&truth, boxes.replacen("10,8,20,16\n10", "10,8,20\n10", 1).as_bytes(), &["groundtruth.txt:1"]);
+    check(&truth, boxes.replacen("10,8", "\n10,8", 1).as_bytes(), &["groundtruth.txt:1", "empty"]);
+    check(&truth, format!("{boxes}1,2,3,4\n").as_bytes(), &["groundtruth.txt has 31", "color has 30"]);
+    // A frame that is missing.
+    fs::rename(data.join("jump/color/00000017.jpg"), root.path().join("aside.jpg")).unwrap();
+    let e = why();
+    assert!(e.contains("groundtruth.txt has 30") && e.contains("00000017.jpg is missing"), "{e}");
+    fs::rename(root.path().join("aside.jpg"), data.join("jump/color/00000017.jpg")).unwrap();
+    // Line ends of Windows, blank lines at the end, and NaN for "no target" are fine; fewer lines than frames are told.
+    fs::write(&truth, format!("{}\r\n \r\n", boxes.replace('\n', "\r\n"))).unwrap();
+    fs::write(&text, lines.replace('\n', "\r\n")).unwrap();
+    assert_eq!(score().unwrap(), whole);
+    fs::write(&truth, boxes.replacen("10,8,20,16", "nan,NaN,nan,nan", 3).replacen("nan,NaN,nan,nan", "10,8,20,16", 1))
+        .unwrap();
+    assert_eq!(score().unwrap().failures, whole.failures);
+    fs::write(&truth, boxes.lines().take(29).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let warned = score().unwrap().warnings;
+    assert!(warned.iter().any(|w| w.contains("groundtruth.txt has 29 regions for 30 frames")), "{warned:?}");
+}

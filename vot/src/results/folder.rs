@@ -35,12 +35,24 @@ pub fn write_trajectory(
 /// Reads one run: `.txt`, else `.bin`, with times and confidences where they
 /// exist. Files with other properties are left alone.
 pub fn read_trajectory(dir: &Path, sequence: &str, run: Run) -> Result<Trajectory, Error> {
+    read(dir, sequence, run, None)
+}
+
+/// Reads one run of `length` frames as [`read_trajectory`] does; another length is an error that names the file.
+pub fn read_complete(dir: &Path, sequence: &str, run: Run, length: usize) -> Result<Trajectory, Error> {
+    read(dir, sequence, run, Some(length))
+}
+
+fn read(dir: &Path, sequence: &str, run: Run, expected: Option<usize>) -> Result<Trajectory, Error> {
     let stem = run.stem(sequence);
     let text = dir.join(format!("{stem}.txt"));
     let binary = dir.join(format!("{stem}.bin"));
     let path = if binary.is_file() && !text.is_file() { binary } else { text };
     let mut trajectory = Trajectory::from_regions(read_region_file(&path)?);
     let length = trajectory.len();
+    if let Some(expected) = expected.filter(|expected| *expected != length) {
+        return Err(Error::ResultLength { path, expected, found: length });
+    }
     let times = dir.join(format!("{stem}_time.value"));
     let table = dir.join(format!("{sequence}_time.txt"));
     if times.is_file() {
@@ -111,11 +123,24 @@ pub fn repetitions(dir: &Path, sequence: &str) -> Result<Vec<usize>, Error> {
 
 /// Reads every repetition of a sequence that `dir` holds. None at all is an error.
 pub fn read_trajectories(dir: &Path, sequence: &str) -> Result<Vec<Trajectory>, Error> {
+    every_repetition(dir, sequence, &|run| read_trajectory(dir, sequence, run))
+}
+
+/// As [`read_trajectories`]; a run that has not `length` frames is an error that names its file.
+pub fn read_complete_trajectories(dir: &Path, sequence: &str, length: usize) -> Result<Vec<Trajectory>, Error> {
+    every_repetition(dir, sequence, &|run| read_complete(dir, sequence, run, length))
+}
+
+fn every_repetition(
+    dir: &Path,
+    sequence: &str,
+    read: &dyn Fn(Run) -> Result<Trajectory, Error>,
+) -> Result<Vec<Trajectory>, Error> {
     let found = repetitions(dir, sequence)?;
     if found.is_empty() {
         return Err(Error::NoResults { path: dir.to_owned(), sequence: sequence.to_owned() });
     }
-    found.into_iter().map(|repetition| read_trajectory(dir, sequence, Run::Repetition(repetition))).collect()
+    found.into_iter().map(|repetition| read(Run::Repetition(repetition))).collect()
 }
 
 /// The folder with the results of `sequence`: `RESULTS/<experiment>/<sequence>`, else

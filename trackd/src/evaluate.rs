@@ -200,8 +200,10 @@ struct Counts {
     kept: usize,
 }
 
-/// Makes the runs of every sequence, several sequences at a time; `runs_of` is told the sequence, the folder of its
-/// results and where to count.
+/// Makes or finds the runs of a sequence, given the folder of its results and where to count.
+type MakeRuns<'a, R> = &'a (dyn Fn(&Sequence, &Path, &mut Counts) -> Result<Vec<R>, EvalJobError> + Sync);
+
+/// Makes the runs of every sequence, several sequences at a time.
 fn each_sequence<R: Send>(
     dataset: &Path,
     engines: &dyn Engines,
@@ -209,7 +211,7 @@ fn each_sequence<R: Send>(
     options: &EvalOptions,
     out: &Path,
     progress: Progress<'_>,
-    runs_of: &(dyn Fn(&mut Sequence, &Path, &mut Counts) -> Result<Vec<R>, EvalJobError> + Sync),
+    runs_of: MakeRuns<'_, R>,
 ) -> Result<Evaluated<R>, EvalError> {
     let mut sequences = read_dataset(dataset, None)?;
     let folder = out.join("results").join(&options.tracker).join(experiment);

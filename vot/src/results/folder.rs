@@ -29,7 +29,12 @@ pub fn write_trajectory(
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(Error::io(&temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io(&path))?;
     }
-    Ok(())
+    // A run that was there before in the other form must not be read instead.
+    let other = dir.join(format!("{}.{}", run.stem(sequence), if binary { "txt" } else { "bin" }));
+    match fs::remove_file(&other) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: other, source }),
+        _ => Ok(()),
+    }
 }
 
 /// Reads one run: `.txt`, else `.bin`, with times and confidences where they
@@ -191,6 +196,8 @@ mod tests {
         let dir = folder.path().join("results/mine/baseline/bag");
         write_trajectory(&dir, "bag", Run::Repetition(1), &sample(), false).unwrap();
         assert_eq!(read_trajectory(&dir, "bag", Run::Repetition(1)).unwrap(), sample());
+        write_trajectory(&dir, "bag", Run::Repetition(12), &sample(), true).unwrap();
+        write_trajectory(&dir, "bag", Run::Repetition(12), &sample(), false).unwrap();
         write_trajectory(&dir, "bag", Run::Repetition(12), &sample(), true).unwrap();
         assert!(dir.join("bag_012.bin").is_file() && !dir.join("bag_012.txt").exists());
         write_trajectory(&dir, "bag", Run::Anchor(50), &sample(), false).unwrap();

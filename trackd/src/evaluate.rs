@@ -2,22 +2,24 @@
 //! files that are kept when the evaluation is started again.
 
 mod once;
+mod pool;
+mod stamp;
 
 use crate::engine::{Engines, TrackEngine};
 use crate::frames::{FrameError, Frames, folder};
 use crate::input::Input;
 use crate::publish::{pretty, replace_file};
 use crate::run::{JobError, RunOptions};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shards::image::Rgb;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vot::measures::{Runs, Score, ScoreOptions, eval_json, score};
-use vot::protocol::{self, ProtocolError, Supervised, Trajectory};
+use vot::protocol::{self, Protocol, ProtocolError, Supervised, Trajectory};
 use vot::region::siamrpn_init_box;
-use vot::results::{Run, read_trajectories, read_trajectory, sequence_dir, write_trajectory};
-use vot::sequence::read_dataset;
+use vot::results::{Run, read_complete, read_complete_trajectories, sequence_dir, write_trajectory};
+use vot::sequence::{dataset_name, read_dataset};
 use vot::{Dialect, Region, Sequence};
 
 pub use once::{OnceScore, evaluate_once, score_once};
@@ -160,6 +162,10 @@ pub struct EvalOptions {
     pub tracker: String,
     /// EAO interval, low and high; `None` = that of the challenge, or computed.
     pub interval: Option<(usize, usize)>,
+    /// Sequences at the same time; the results do not depend on it, the times in them do.
+    pub jobs: usize,
+    /// Regions in binary result files instead of text.
+    pub binary: bool,
     /// Decoding and limits.
     pub run: RunOptions,
 }
@@ -177,8 +183,66 @@ pub struct Evaluation<S = Score> {
     pub kept: usize,
 }
 
+/// Called as a sequence begins: its name, its index, and how many there are.
+pub type Progress<'a> = &'a (dyn Fn(&str, usize, usize) + Sync);
+
+/// The sequences of a data set with what was made of each, those that failed, and the counts of runs.
+struct Evaluated<R> {
+    done: Vec<(Sequence, Vec<R>)>,
+    failed: Vec<(String, String)>,
+    counts: Counts,
+}
+
+/// Runs made now, and runs found complete and kept.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    made: usize,
+    kept: usize,
+}
+
+/// Makes or finds the runs of a sequence, given the folder of its results and where to count.
+type MakeRuns<'a, R> = &'a (dyn Fn(&Sequence, &Path, &mut Counts) -> Result<Vec<R>, EvalJobError> + Sync);
+
+/// Makes the runs of every sequence, several sequences at a time.
+fn each_sequence<R: Send>(
+    dataset: &Path,
+    engines: &dyn Engines,
+    (rules, experiment): (&str, &str),
+    options: &EvalOptions,
+    out: &Path,
+    progress: Progress<'_>,
+    runs_of: MakeRuns<'_, R>,
+) -> Result<Evaluated<R>, EvalError> {
+    let mut sequences = read_dataset(dataset, None)?;
+    let folder = out.join("results").join(&options.tracker).join(experiment);
+    stamp::stamp_run(&folder, engines, rules)?;
+    let count = sequences.len();
+    let results = pool::each(&mut sequences, options.jobs, &|index, sequence| {
+        progress(&sequence.name, index, count);
+        let (place, mut counts) = (folder.join(&sequence.name), Counts::default());
+        let runs = measure(sequence, options.run.limits.max_pixels).map_err(EvalJobError::from);
+        let runs = runs.and_then(|_| Ok(stamp::stamp_input(&place, sequence)?));
+        (runs.and_then(|()| runs_of(sequence, &place, &mut counts)), counts)
+    });
+    let mut all = Evaluated { done: Vec::new(), failed: Vec::new(), counts: Counts::default() };
+    for (sequence, (runs, counts)) in sequences.into_iter().zip(results) {
+        all.counts.made += counts.made;
+        all.counts.kept += counts.kept;
+        match runs {
+            Ok(runs) => all.done.push((sequence, runs)),
+            Err(e) => all.failed.push((sequence.name, e.to_string())),
+        }
+    }
+    if all.done.is_empty() {
+        let first = all.failed.first().map_or_else(String::new, |(name, e)| format!("{name}: {e}"));
+        return Err(EvalError::Nothing { count, first });
+    }
+    Ok(all)
+}
+
 /// Evaluates a data set: official result files under `out/results/TRACKER/baseline/SEQUENCE/`, `out/eval.json`, and
-/// `out/score-DIALECT.json`. Complete result files of the same model are kept.
+/// `out/score-DIALECT.json`. Complete result files are kept if the same program made them with the same model and rules
+/// of the same sequence.
 ///
 /// # Errors
 /// [`EvalError`]; a single failing sequence is no error but listed in the answer.
@@ -187,84 +251,39 @@ pub fn evaluate(
     engines: &dyn Engines,
     options: &EvalOptions,
     out: &Path,
-    progress: &mut dyn FnMut(&str, usize, usize),
+    progress: Progress<'_>,
 ) -> Result<Evaluation, EvalError> {
-    let mut sequences = read_dataset(dataset, None)?;
-    let results = out.join("results").join(&options.tracker);
-    stamp(&results, engines, options.dialect.as_str())?;
-    let (mut made, mut kept, mut failed) = (0, 0, Vec::new());
-    let mut done: Vec<(usize, Vec<Trajectory>)> = Vec::new();
-    let count = sequences.len();
-    for (index, sequence) in sequences.iter_mut().enumerate() {
-        progress(&sequence.name, index, count);
-        let dir = results.join("baseline").join(&sequence.name);
-        match runs_of(sequence, engines, options, &dir, (&mut made, &mut kept)) {
-            Ok(runs) => done.push((index, runs)),
-            Err(e) => failed.push((sequence.name.clone(), e.to_string())),
-        }
-    }
-    if done.is_empty() {
-        let first = failed.first().map_or_else(String::new, |(name, e)| format!("{name}: {e}"));
-        return Err(EvalError::Nothing { count, first });
-    }
-    let runs: Vec<Runs<'_>> = done
-        .iter()
-        .filter_map(|(index, trajectories)| Some(Runs { sequence: sequences.get(*index)?, trajectories }))
-        .collect();
-    let score_options = score_options(dataset, options.interval);
+    let rules = (options.dialect.as_str(), Protocol::Supervised.experiment());
+    let all = each_sequence(dataset, engines, rules, options, out, progress, &|sequence, place, counts| {
+        runs_of(sequence, engines, options, place, counts)
+    })?;
+    let runs: Vec<Runs<'_>> = all.done.iter().map(|(sequence, trajectories)| Runs { sequence, trajectories }).collect();
+    let score_options = score_options(dataset, options.interval)?;
     let score = score(options.dialect, &runs, &score_options)?;
     let eval = eval_json(&runs, &score_options)?;
     write_document(&out.join("eval.json"), &eval)?;
     write_document(&out.join(format!("score-{}.json", options.dialect)), &score)?;
-    Ok(Evaluation { score, failed, made, kept })
+    let Counts { made, kept } = all.counts;
+    Ok(Evaluation { score, failed: all.failed, made, kept })
 }
 
 fn write_document(path: &Path, document: &impl serde::Serialize) -> Result<(), EvalError> {
     replace_file(path, &pretty(document)).map_err(|source| EvalError::Output { path: path.to_owned(), source })
 }
 
-pub(crate) fn score_options(dataset: &Path, interval: Option<(usize, usize)>) -> ScoreOptions {
-    let name = dataset.file_name().map(|n| n.to_string_lossy().into_owned());
-    ScoreOptions { interval, dataset: name, curve: false }
-}
-
-/// Notes what made the results, or refuses to mix them with those of something else. `dialect` is that of the supervised
-/// protocol, or the name of another protocol.
-fn stamp(results: &Path, engines: &dyn Engines, dialect: &str) -> Result<(), EvalError> {
-    let output = |path: &Path| {
-        let path = path.to_owned();
-        move |source| EvalError::Output { path, source }
-    };
-    std::fs::create_dir_all(results).map_err(output(results))?;
-    let path = results.join("run.json");
-    let now = json!({
-        "model_blake3": engines.about().model_blake3,
-        "dialect": dialect,
-        "writer": schemas::format::writer_stamp("trackd"),
-    });
-    let then: Option<Value> = std::fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok());
-    let text = |doc: &Value, key: &str| doc.get(key).and_then(Value::as_str).unwrap_or("unknown").to_owned();
-    if let Some(then) = then {
-        for (key, what) in [("model_blake3", "model"), ("dialect", "dialect")] {
-            let (found, expected) = (text(&then, key), text(&now, key));
-            if found != expected {
-                return Err(EvalError::Other { path: results.to_owned(), what, found, expected });
-            }
-        }
-        return Ok(());
-    }
-    replace_file(&path, &pretty(&now)).map_err(output(&path))
+pub(crate) fn score_options(dataset: &Path, interval: Option<(usize, usize)>) -> Result<ScoreOptions, vot::Error> {
+    Ok(ScoreOptions { interval, dataset: Some(dataset_name(dataset)?), curve: false })
 }
 
 /// All runs of one sequence: those found complete, and those still to make.
 fn runs_of(
-    sequence: &mut Sequence,
+    sequence: &Sequence,
     engines: &dyn Engines,
     options: &EvalOptions,
     dir: &Path,
-    (made, kept): (&mut usize, &mut usize),
+    counts: &mut Counts,
 ) -> Result<Vec<Trajectory>, EvalJobError> {
-    let size = measure(sequence, options.run.limits.max_pixels)?;
+    let size = sequence.size().ok_or_else(|| vot::Error::UnknownSize { sequence: sequence.name.clone() })?;
     let mut protocol = Supervised::new(options.dialect);
     protocol.repetitions = options.repetitions.unwrap_or(protocol.repetitions).max(1);
     let input = Input::of_sequence(sequence);
@@ -272,23 +291,30 @@ fn runs_of(
     let mut done: Vec<Trajectory> = Vec::new();
     while done.len() < protocol.repetitions && !protocol.can_stop(&done, size) {
         let name = Run::Repetition(done.len() + 1);
-        let found = read_trajectory(dir, &sequence.name, name).ok().filter(|t| t.len() == sequence.len());
-        let run = match found {
-            Some(run) => {
-                *kept += 1;
-                run
-            }
-            None => {
-                let truth = &sequence.groundtruth;
-                let run = supervised(&input, truth, engines, &options.run, options.dialect, size, &never)?;
-                write_trajectory(dir, &sequence.name, name, &run)?;
-                *made += 1;
-                run
-            }
-        };
-        done.push(run);
+        done.push(kept_or_made(dir, sequence, (name, sequence.len()), options.binary, counts, &|| {
+            supervised(&input, &sequence.groundtruth, engines, &options.run, options.dialect, size, &never)
+        })?);
     }
     Ok(done)
+}
+
+/// A run of so many frames: the one that lies in `dir` complete, or a new one, which is stored there.
+fn kept_or_made(
+    dir: &Path,
+    sequence: &Sequence,
+    (name, length): (Run, usize),
+    binary: bool,
+    counts: &mut Counts,
+    make: &dyn Fn() -> Result<Trajectory, JobError>,
+) -> Result<Trajectory, EvalJobError> {
+    if let Ok(found) = read_complete(dir, &sequence.name, name, length) {
+        counts.kept += 1;
+        return Ok(found);
+    }
+    let run = make()?;
+    write_trajectory(dir, &sequence.name, name, &run, binary)?;
+    counts.made += 1;
+    Ok(run)
 }
 
 /// Why one sequence failed.
@@ -298,6 +324,8 @@ enum EvalJobError {
     Job(#[from] JobError),
     #[error("failed to {0}")]
     Vot(#[from] vot::Error),
+    #[error(transparent)]
+    Stamp(#[from] EvalError),
 }
 
 impl From<FrameError> for EvalJobError {
@@ -331,14 +359,16 @@ pub fn score_results(
     interval: Option<(usize, usize)>,
 ) -> Result<Score, EvalError> {
     let mut sequences = read_dataset(dataset, None)?;
-    let mut trajectories = Vec::with_capacity(sequences.len());
-    for sequence in &mut sequences {
+    let read = |_, sequence: &mut Sequence| -> Result<Vec<Trajectory>, vot::Error> {
         let dir = results_dir(sequence, results, experiment)?;
-        trajectories.push(read_trajectories(&dir, &sequence.name)?);
-    }
+        read_complete_trajectories(&dir, &sequence.name, sequence.len())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let trajectories: Vec<Vec<Trajectory>> =
+        pool::each(&mut sequences, threads, &read).into_iter().collect::<Result<_, _>>()?;
     let runs: Vec<Runs<'_>> =
         sequences.iter().zip(&trajectories).map(|(sequence, trajectories)| Runs { sequence, trajectories }).collect();
-    Ok(score(dialect, &runs, &score_options(dataset, interval))?)
+    Ok(score(dialect, &runs, &score_options(dataset, interval)?)?)
 }
 
 /// The folder with a sequence's results; the size of its frames is noted in it where it can be found.

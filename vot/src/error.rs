@@ -100,6 +100,20 @@ pub enum Error {
         /// The sequence.
         sequence: String,
     },
+    /// A result file does not have one line per frame.
+    #[error(
+        "read {path}: it ends after line {found}, the sequence has {expected} frames; the run was cut off or belongs to \
+         another version of the data set",
+        path = path.display()
+    )]
+    ResultLength {
+        /// The result file.
+        path: PathBuf,
+        /// Frames of the sequence.
+        expected: usize,
+        /// Its lines, or regions in a binary file.
+        found: usize,
+    },
     /// A trajectory and its sequence have different lengths.
     #[error(
         "score sequence `{sequence}`: repetition {repetition} has {found} frames, the sequence {expected}; \

@@ -88,12 +88,12 @@ pub struct Track {
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
 pub struct Eval {
-    /// Data set folder (VOT, OTB or GOT-10k layout), or one sequence
+    /// Data set folder (VOT, OTB, GOT-10k or LaSOT layout, or a workspace of the official toolkit), or one sequence
     pub dataset: PathBuf,
     /// Model and device.
     #[command(flatten)]
     pub model: Model,
-    /// Folder for results/TRACKER/baseline/SEQUENCE/, eval.json and the scores; complete results in it are kept
+    /// Folder for results/TRACKER/EXPERIMENT/SEQUENCE/, eval.json and the scores; complete results in it are kept
     #[arg(long)]
     pub out: PathBuf,
     /// How the tracker is run: supervised (started again after failures), multistart, longterm, ope (one pass)
@@ -111,6 +111,12 @@ pub struct Eval {
     /// Name of the tracker's folder
     #[arg(long, default_value = "siamrpn")]
     pub tracker: String,
+    /// Sequences tracked at the same time; measure speed with 1 [default: half the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// Write the regions as .bin files instead of text
+    #[arg(long)]
+    pub binary: bool,
     /// Print the scores as one JSON object
     #[arg(long)]
     pub json: bool,

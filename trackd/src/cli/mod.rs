@@ -266,11 +266,13 @@ fn eval(args: &args::Eval) -> Result<u8, CliError> {
         repetitions: args.repetitions.map(usize::from),
         tracker: args.tracker.clone(),
         interval: args.eao_interval,
+        jobs: args.jobs.map_or_else(crate::daemon::half_the_cores, usize::from),
+        binary: args.binary,
         run: RunOptions { decoders: decoders(Choice::Builtin)?, limits: Limits::default(), overlay: false, job: None },
     };
     let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
     let bar = bar(None);
-    let mut progress = |name: &str, index: usize, count: usize| {
+    let progress = |name: &str, index: usize, count: usize| {
         bar.set_length(count as u64);
         bar.set_position(index as u64);
         bar.set_message(name.to_owned());
@@ -279,12 +281,12 @@ fn eval(args: &args::Eval) -> Result<u8, CliError> {
         }
     };
     if args.protocol == Protocol::Supervised {
-        let done = evaluate(&args.dataset, &engines, &options, &args.out, &mut progress)?;
+        let done = evaluate(&args.dataset, &engines, &options, &args.out, &progress)?;
         bar.finish_and_clear();
         scores::print(&done.score, args.json)?;
         return Ok(told(&done, &args.out));
     }
-    let done = evaluate_once(&args.dataset, &engines, args.protocol, &options, &args.out, &mut progress)?;
+    let done = evaluate_once(&args.dataset, &engines, args.protocol, &options, &args.out, &progress)?;
     bar.finish_and_clear();
     scores::print_once(&done.score, args.json)?;
     Ok(told(&done, &args.out))

@@ -179,12 +179,18 @@ pub fn watch(mut settings: Settings, engines: Arc<dyn Engines>) -> Result<Ended,
     ended
 }
 
+/// How many videos are tracked at the same time if nobody says.
+#[must_use]
+pub fn half_the_cores() -> usize {
+    (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
+}
+
 async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Result<Ended, WatchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::System)?;
     let config = &settings.config;
     let workers = match config.workers {
-        0 => (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
+        0 => half_the_cores(),
         n => n,
     };
     let grace = seconds(config.grace_s);

@@ -1,6 +1,9 @@
 //! Protocols in which a tracker is not started again after a failure: multi-start, long-term, one-pass.
 
-use super::{EvalError, EvalJobError, EvalOptions, Evaluation, measure, results_dir, stamp, write_document};
+use super::{
+    Counts, EvalError, EvalJobError, EvalOptions, Evaluation, Progress, each_sequence, kept_or_made, results_dir,
+    write_document,
+};
 use crate::engine::{Engines, TrackEngine};
 use crate::frames::folder;
 use crate::run::JobError;
@@ -9,7 +12,7 @@ use std::path::{Path, PathBuf};
 use vot::measures::{AnchoredRuns, LongTermScore, MultiStartScore, OnePassScore, Runs, longterm, multistart, onepass};
 use vot::protocol::{self, Anchor, Protocol, ProtocolError, Trajectory, run_once};
 use vot::region::siamrpn_init_box;
-use vot::results::{Run, read_trajectories, read_trajectory, write_trajectory};
+use vot::results::{Run, read_complete, read_complete_trajectories};
 use vot::sequence::read_dataset;
 use vot::{Region, Sequence};
 
@@ -87,7 +90,7 @@ fn wanted(protocol: Protocol, sequence: &Sequence, repetitions: usize) -> Result
 }
 
 /// Evaluates a data set by a protocol without restarts: official result files under `out/results/TRACKER/EXPERIMENT/`
-/// and `out/score-PROTOCOL.json`. Complete result files of the same model are kept.
+/// and `out/score-PROTOCOL.json`. Result files are kept as by [`super::evaluate`].
 ///
 /// # Errors
 /// [`EvalError`]; a single failing sequence is no error but listed in the answer.
@@ -97,63 +100,37 @@ pub fn evaluate_once(
     protocol: Protocol,
     options: &EvalOptions,
     out: &Path,
-    progress: &mut dyn FnMut(&str, usize, usize),
+    progress: Progress<'_>,
 ) -> Result<Evaluation<OnceScore>, EvalError> {
-    let mut sequences = read_dataset(dataset, None)?;
-    let results = out.join("results").join(&options.tracker);
-    stamp(&results, engines, protocol.as_str())?;
-    let (mut made, mut kept, mut failed, mut done) = (0, 0, Vec::new(), Vec::new());
-    let count = sequences.len();
-    for (index, sequence) in sequences.iter_mut().enumerate() {
-        progress(&sequence.name, index, count);
-        let dir = results.join(protocol.experiment()).join(&sequence.name);
-        match runs_of(sequence, engines, protocol, options, &dir, (&mut made, &mut kept)) {
-            Ok(runs) => done.push((index, runs)),
-            Err(e) => failed.push((sequence.name.clone(), e.to_string())),
-        }
-    }
-    if done.is_empty() {
-        let first = failed.first().map_or_else(String::new, |(name, e)| format!("{name}: {e}"));
-        return Err(EvalError::Nothing { count, first });
-    }
-    let runs: Vec<(&Sequence, Vec<(Anchor, Trajectory)>)> =
-        done.into_iter().filter_map(|(index, runs)| Some((sequences.get(index)?, runs))).collect();
-    let score = score(protocol, &runs, options.interval)?;
+    let rules = (protocol.as_str(), protocol.experiment());
+    let all = each_sequence(dataset, engines, rules, options, out, progress, &|sequence, place, counts| {
+        runs_of(sequence, engines, protocol, options, place, counts)
+    })?;
+    let score = score(protocol, &all.done, options.interval)?;
     write_document(&out.join(format!("score-{protocol}.json")), &score)?;
-    Ok(Evaluation { score, failed, made, kept })
+    let Counts { made, kept } = all.counts;
+    Ok(Evaluation { score, failed: all.failed, made, kept })
 }
 
 fn runs_of(
-    sequence: &mut Sequence,
+    sequence: &Sequence,
     engines: &dyn Engines,
     protocol: Protocol,
     options: &EvalOptions,
     dir: &Path,
-    (made, kept): (&mut usize, &mut usize),
+    counts: &mut Counts,
 ) -> Result<Vec<(Anchor, Trajectory)>, EvalJobError> {
     let max_pixels = options.run.limits.max_pixels;
-    measure(sequence, max_pixels)?;
-    let sequence = &*sequence;
     let mut done = Vec::new();
     for (anchor, run) in wanted(protocol, sequence, options.repetitions.unwrap_or(1))? {
         let order = anchor.frames(sequence.len());
-        let found = read_trajectory(dir, &sequence.name, run).ok().filter(|t| t.len() == order.len());
-        let trajectory = match found {
-            Some(trajectory) => {
-                *kept += 1;
-                trajectory
-            }
-            None => {
-                let mut tracker = Indexed { tracker: engines.start(), sequence, max_pixels };
-                let made_now = run_once(&mut tracker, &sequence.groundtruth, &order).map_err(|e| match e {
-                    ProtocolError::Tracker { source, .. } => source,
-                    other => JobError::Evaluate(other.to_string()),
-                })?;
-                write_trajectory(dir, &sequence.name, run, &made_now)?;
-                *made += 1;
-                made_now
-            }
-        };
+        let trajectory = kept_or_made(dir, sequence, (run, order.len()), options.binary, counts, &|| {
+            let mut tracker = Indexed { tracker: engines.start(), sequence, max_pixels };
+            run_once(&mut tracker, &sequence.groundtruth, &order).map_err(|e| match e {
+                ProtocolError::Tracker { source, .. } => source,
+                other => JobError::Evaluate(other.to_string()),
+            })
+        })?;
         done.push((anchor, trajectory));
     }
     Ok(done)
@@ -161,7 +138,7 @@ fn runs_of(
 
 fn score(
     protocol: Protocol,
-    runs: &[(&Sequence, Vec<(Anchor, Trajectory)>)],
+    runs: &[(Sequence, Vec<(Anchor, Trajectory)>)],
     interval: Option<(usize, usize)>,
 ) -> Result<OnceScore, vot::Error> {
     if protocol == Protocol::MultiStart {
@@ -196,15 +173,21 @@ pub fn score_once(
         let runs: Vec<(Anchor, Trajectory)> = match protocol {
             Protocol::MultiStart => wanted(protocol, sequence, 1)?
                 .into_iter()
-                .map(|(anchor, run)| Ok((anchor, read_trajectory(&dir, &sequence.name, run)?)))
+                .map(|(anchor, run)| {
+                    let length = anchor.frames(sequence.len()).len();
+                    Ok((anchor, read_complete(&dir, &sequence.name, run, length)?))
+                })
                 .collect::<Result<_, vot::Error>>()?,
             _ => {
                 let whole = Anchor { frame: 0, backward: false };
-                read_trajectories(&dir, &sequence.name)?.into_iter().map(|t| (whole, t)).collect()
+                read_complete_trajectories(&dir, &sequence.name, sequence.len())?
+                    .into_iter()
+                    .map(|t| (whole, t))
+                    .collect()
             }
         };
         all.push(runs);
     }
-    let runs: Vec<(&Sequence, Vec<(Anchor, Trajectory)>)> = sequences.iter().zip(all).collect();
+    let runs: Vec<(Sequence, Vec<(Anchor, Trajectory)>)> = sequences.into_iter().zip(all).collect();
     Ok(score(protocol, &runs, interval)?)
 }

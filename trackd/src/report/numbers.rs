@@ -122,7 +122,7 @@ fn tracker(
     let (mut doc, mut one) = (None, None);
     let mut eao = Vec::new();
     let contributions = if supervised {
-        let score = score(options.dialect, runs, &score_options(&options.dataset, options.interval))?;
+        let score = score(options.dialect, runs, &score_options(&options.dataset, options.interval)?)?;
         let [low, high] = score.eao_interval;
         let parts = Parts::new(options.dialect, runs, (low, high))?;
         eao = places(parts.measures(&vec![1; runs.len()]).curve.len());

@@ -46,7 +46,7 @@ fn results(root: &Path, tracker: &str, names: &[String], offset: f64, failures: 
         }
         let run = Trajectory::from_regions(regions);
         for experiment in ["baseline", "unsupervised"] {
-            write_trajectory(&folder.join(experiment).join(name), name, Run::Repetition(1), &run).unwrap();
+            write_trajectory(&folder.join(experiment).join(name), name, Run::Repetition(1), &run, false).unwrap();
         }
     }
     folder

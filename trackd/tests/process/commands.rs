@@ -161,6 +161,16 @@ fn a_data_set_is_evaluated_resumed_and_scored() {
     assert_eq!(second, first);
     assert_eq!(fs::metadata(&result).unwrap().modified().unwrap(), written);
 
+    // The network computes the same, however many run at once.
+    let beside = root.path().join("beside");
+    let jobs =
+        ["eval", text(&data), "--model", &model, "--out", text(&beside), "--eao-interval", "5,20", "--jobs", "2"];
+    assert_eq!(run(&[&jobs[..], &more].concat()).1, first);
+    for file in ["one/one_001.txt", "two/two_001.txt", "two/two_001_confidence.value"] {
+        let read = |root: &Path| fs::read(root.join("results/siamrpn/baseline").join(file)).unwrap();
+        assert_eq!(read(&beside), read(&out), "{file}");
+    }
+
     let results = out.join("results/siamrpn");
     let score_args = ["score", "--dataset", text(&data), "--results", text(&results), "--dialect", "vot-matlab"];
     let (code, scored, err) = run(&[&score_args[..], &["--eao-interval", "5,20", "--json"]].concat());

@@ -6,19 +6,19 @@ use crate::protocol::Trajectory;
 use crate::region::{FAILURE, INITIALIZATION, Region, UNKNOWN};
 use crate::sequence::Sequence;
 
-/// Overlap of each frame as it enters accuracy: NaN on codes, on the [`Dialect::burnin`] frames from
-/// each initialisation on, and where the dialect does not define it. With `tag`, only the frames that
-/// have it, and the burn-in counts these frames alone (as in the MATLAB toolkit, which cuts first).
-pub(super) fn overlaps(
+/// The overlaps that count for accuracy, of `all` frames' ([`Dialect::accuracy_overlap`]): NaN on codes, on the
+/// [`Dialect::burnin`] frames from each initialisation on, and where the dialect does not define it. With `tag`, only the
+/// frames that have it, and the burn-in counts these frames alone (as in the MATLAB toolkit, which cuts first).
+pub(super) fn counted(
     dialect: Dialect,
     sequence: &Sequence,
-    size: (u32, u32),
     trajectory: &Trajectory,
+    all: &[f64],
     tag: Option<&str>,
 ) -> Vec<f64> {
     let mut found = Vec::new();
     let mut skip = 0;
-    for (frame, (result, truth)) in trajectory.regions.iter().zip(&sequence.groundtruth).enumerate() {
+    for (frame, (result, overlap)) in trajectory.regions.iter().zip(all).enumerate() {
         if tag.is_some_and(|tag| !sequence.has_tag(tag, frame)) {
             continue;
         }
@@ -26,15 +26,32 @@ pub(super) fn overlaps(
             skip = dialect.burnin().max(1);
         }
         let coded = [UNKNOWN, INITIALIZATION, FAILURE].iter().any(|code| result.is_code(*code));
-        found.push(if skip > 0 || coded { f64::NAN } else { dialect.accuracy_overlap(result, truth, size) });
+        found.push(if skip > 0 || coded { f64::NAN } else { *overlap });
         skip = skip.saturating_sub(1);
     }
     found
 }
 
-/// Overlap of each frame as it enters EAO.
-pub(super) fn eao_overlaps(dialect: Dialect, truth: &[Region], size: (u32, u32), trajectory: &Trajectory) -> Vec<f64> {
-    trajectory.regions.iter().zip(truth).map(|(result, truth)| dialect.eao_overlap(result, truth, size)).collect()
+/// One overlap per frame, as it enters accuracy and as it enters EAO.
+#[derive(Default)]
+pub(super) struct Overlaps {
+    pub(super) accuracy: Vec<f64>,
+    pub(super) eao: Vec<f64>,
+}
+
+impl Overlaps {
+    pub(super) fn of(dialect: Dialect, truth: &[Region], size: (u32, u32), trajectory: &Trajectory) -> Self {
+        let each = |overlap: &dyn Fn(&Region, &Region) -> f64| -> Vec<f64> {
+            trajectory.regions.iter().zip(truth).map(|(result, truth)| overlap(result, truth)).collect()
+        };
+        let accuracy = each(&|result, truth| dialect.accuracy_overlap(result, truth, size));
+        let eao = match dialect {
+            // The same definition, which is dear.
+            Dialect::VotPython | Dialect::Mindspore => accuracy.clone(),
+            _ => each(&|result, truth| dialect.eao_overlap(result, truth, size)),
+        };
+        Overlaps { accuracy, eao }
+    }
 }
 
 /// Mean over the values that are not NaN.

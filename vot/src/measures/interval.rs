@@ -1,10 +1,15 @@
 //! The interval of sequence lengths over which EAO averages.
 
 /// The interval of a named data set of the VOT challenges, found by its name: 108-371 for VOT2015 and
-/// VOT2016, 100-356 for VOT2017 and VOT2018, 46-291 for VOT2019. Source: the official stacks.
+/// VOT2016, 100-356 for VOT2017 and VOT2018, 46-291 for VOT2019. Source: the official stacks; those of the infrared
+/// challenges (VOT-TIR2015 and 2016: none, RGB-T 2019: 115-755) are told apart by the toolkit's names for them.
 pub fn named_interval(name: &str) -> Option<(usize, usize)> {
     let name: String = name.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
+    if name.contains("vot2015tir") || name.contains("vot2016tir") {
+        return None;
+    }
     [
+        ("vot2019rgbt", (115, 755)),
         ("vot2015", (108, 371)),
         ("vot2016", (108, 371)),
         ("vot2017", (100, 356)),
@@ -116,7 +121,10 @@ mod tests {
         assert_eq!(named_interval("data-vot2015/rgb"), Some((108, 371)));
         assert_eq!(named_interval("vot-2018"), Some((100, 356)));
         assert_eq!(named_interval("vot2019"), Some((46, 291)));
-        assert_eq!(named_interval("clips"), None);
+        assert_eq!(named_interval("vot2019/rgbtir"), Some((115, 755)));
+        for other in ["clips", "vot2015/tir", "vot2016/tir", "sequences"] {
+            assert_eq!(named_interval(other), None);
+        }
     }
 
     #[test]

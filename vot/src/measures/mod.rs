@@ -35,8 +35,9 @@ use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::protocol::Trajectory;
 use crate::sequence::Sequence;
-use accuracy::{mean_over_repetitions, nan_mean};
+use accuracy::{Overlaps, mean_over_repetitions, nan_mean};
 use parts::Part;
+use rayon::prelude::*;
 
 /// Frames from a failure to the next initialisation.
 const SKIP: usize = 5;
@@ -67,7 +68,8 @@ pub struct ScoreOptions {
 struct Prepared<'a> {
     sequence: &'a Sequence,
     trajectories: &'a [Trajectory],
-    size: (u32, u32),
+    /// Of each trajectory.
+    overlaps: Vec<Overlaps>,
 }
 
 /// Scores trajectories in a dialect.
@@ -93,7 +95,7 @@ pub fn score(dialect: Dialect, runs: &[Runs<'_>], options: &ScoreOptions) -> Res
     let tags = if matches!(dialect, Dialect::VotPython | Dialect::Mindspore) {
         BTreeMap::new()
     } else {
-        tag_scores(dialect, &prepared, &eao_runs(dialect, &prepared), (low, high))
+        tag_scores(dialect, &prepared, &eao_runs(&prepared), (low, high))
     };
     for sequence in prepared.iter().map(|run| run.sequence) {
         warnings.extend(sequence.warnings.iter().cloned());
@@ -131,7 +133,12 @@ fn prepare<'a>(dialect: Dialect, runs: &[Runs<'a>]) -> Result<Vec<Prepared<'a>>,
         }
         // MindSpore runs once; further repetitions do not count.
         let used = if dialect == Dialect::Mindspore { 1 } else { trajectories.len() };
-        prepared.push(Prepared { sequence, trajectories: trajectories.split_at(used).0, size: (width, height) });
+        let trajectories = trajectories.split_at(used).0;
+        let overlaps = trajectories
+            .par_iter()
+            .map(|trajectory| Overlaps::of(dialect, &sequence.groundtruth, (width, height), trajectory))
+            .collect();
+        prepared.push(Prepared { sequence, trajectories, overlaps });
     }
     if prepared.is_empty() { Err(Error::NothingToScore) } else { Ok(prepared) }
 }
@@ -157,10 +164,8 @@ fn fits(sequence: &Sequence, trajectories: &[Trajectory]) -> Result<(), Error> {
 impl Prepared<'_> {
     /// Overlaps for accuracy, per repetition.
     fn overlaps(&self, dialect: Dialect, tag: Option<&str>) -> Vec<Vec<f64>> {
-        self.trajectories
-            .iter()
-            .map(|trajectory| accuracy::overlaps(dialect, self.sequence, self.size, trajectory, tag))
-            .collect()
+        let runs = self.trajectories.iter().zip(&self.overlaps);
+        runs.map(|(run, overlaps)| accuracy::counted(dialect, self.sequence, run, &overlaps.accuracy, tag)).collect()
     }
 
     /// Mean number of failures over repetitions, on frames with the tag.
@@ -208,12 +213,12 @@ fn choose_interval(
 }
 
 /// Every run as EAO sees it, sequence by sequence.
-fn eao_runs(dialect: Dialect, prepared: &[Prepared<'_>]) -> Vec<EaoRun> {
+fn eao_runs(prepared: &[Prepared<'_>]) -> Vec<EaoRun> {
     let mut runs = Vec::new();
     for run in prepared {
-        for trajectory in run.trajectories {
+        for (trajectory, overlaps) in run.trajectories.iter().zip(&run.overlaps) {
             runs.push(EaoRun {
-                overlaps: accuracy::eao_overlaps(dialect, &run.sequence.groundtruth, run.size, trajectory),
+                overlaps: overlaps.eao.clone(),
                 failures: trajectory.failures(),
                 initializations: trajectory.initializations(),
                 weight: 1.0 / run.trajectories.len() as f64,

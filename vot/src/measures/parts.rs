@@ -60,7 +60,7 @@ impl Parts {
     }
 
     pub(super) fn of(dialect: Dialect, prepared: &[Prepared<'_>], interval: (usize, usize)) -> Self {
-        let runs: Vec<Vec<EaoRun>> = prepared.iter().map(|run| eao_runs(dialect, std::slice::from_ref(run))).collect();
+        let runs: Vec<Vec<EaoRun>> = prepared.iter().map(|run| eao_runs(std::slice::from_ref(run))).collect();
         let longest = runs
             .iter()
             .map(|runs| match dialect {

@@ -107,7 +107,7 @@ fn defined(values: &[f64]) -> Vec<Option<f64>> {
 
 fn eao_overlaps(dialect: Dialect, sequence: &Sequence, trajectory: &Trajectory) -> Vec<Option<f64>> {
     let size = sequence.size().unwrap();
-    defined(&accuracy::eao_overlaps(dialect, &sequence.groundtruth, size, trajectory))
+    defined(&Overlaps::of(dialect, &sequence.groundtruth, size, trajectory).eao)
 }
 
 const TIGHT: f64 = 2e-6;

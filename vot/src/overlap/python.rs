@@ -80,7 +80,7 @@ fn bounds(shape: &Shape<'_>) -> Window {
 }
 
 fn rows(shape: &Shape<'_>, window: Window) -> Box<dyn Rows> {
-    let width = window[2] - window[0] + 1;
+    let (width, height) = (window[2] - window[0] + 1, window[3] - window[1] + 1);
     match shape {
         Shape::Empty => Box::new(Nothing),
         Shape::Rectangle(rect) => match rectangle(*rect, window) {
@@ -88,7 +88,7 @@ fn rows(shape: &Shape<'_>, window: Window) -> Box<dyn Rows> {
             None => Box::new(Nothing),
         },
         Shape::Polygon(points) => {
-            Box::new(RoundedPolygon::new(points.iter().map(|(x, y)| (x - window[0], y - window[1])).collect(), width))
+            Box::new(RoundedPolygon::new(points.iter().map(|(x, y)| (x - window[0], y - window[1])), width, height))
         }
         Shape::Mask(mask) => Box::new(Prepared::new(mask.spans(), window[0], window[1], width)),
     }

@@ -12,43 +12,70 @@ use super::spans::{Rows, Span};
 /// The older form, of which PySOT carries a copy, leaves horizontal edges out and always skips.
 pub(super) struct RoundedPolygon {
     older: bool,
-    points: Vec<(i64, i64)>,
     width: i64,
+    /// Columns row by row, sorted when a row is asked for.
     columns: Vec<i64>,
+    /// Where each row ends in them; the next begins there.
+    ends: Vec<usize>,
 }
 
 impl RoundedPolygon {
-    /// Corners in window coordinates (px) and the width of the window, in px.
-    pub(super) fn new(points: Vec<(i64, i64)>, width: i64) -> Self {
-        let columns = Vec::with_capacity(points.len());
-        RoundedPolygon { older: false, points, width, columns }
+    /// Corners in window coordinates (px), and the width and height of the window, in px.
+    pub(super) fn new(corners: impl Iterator<Item = (i64, i64)> + Clone, width: i64, height: i64) -> Self {
+        Self::with(false, corners, width, height)
     }
 
     /// The same in the older form.
-    pub(super) fn older(points: Vec<(i64, i64)>, width: i64) -> Self {
-        RoundedPolygon { older: true, ..RoundedPolygon::new(points, width) }
+    pub(super) fn older(corners: impl Iterator<Item = (i64, i64)> + Clone, width: i64, height: i64) -> Self {
+        Self::with(true, corners, width, height)
+    }
+
+    fn with(older: bool, corners: impl Iterator<Item = (i64, i64)> + Clone, width: i64, height: i64) -> Self {
+        let before = corners.clone().last().into_iter().chain(corners.clone());
+        // The rows of each edge within the window, from the first to the one after the last.
+        let rows = |yi: i64, yj: i64| {
+            let (first, past) = (yi.min(yj).max(0), (yi.max(yj) + 1).min(height));
+            (first < past && !(older && yi == yj)).then_some((first as usize, past as usize))
+        };
+        let edges = corners.zip(before).filter_map(|(i, j)| Some((i, j, rows(i.1, j.1)?)));
+        // How many edges more than in the row before are in a row; then the place of its first column.
+        let mut change = vec![0isize; height.max(0) as usize + 1];
+        for (_, _, (first, past)) in edges.clone() {
+            change[first] += 1;
+            change[past] -= 1;
+        }
+        let (mut in_row, mut total) = (0isize, 0usize);
+        let mut ends: Vec<usize> = change
+            .iter()
+            .map(|more| {
+                let start = total;
+                in_row += more;
+                total += in_row.unsigned_abs();
+                start
+            })
+            .collect();
+        let mut columns = vec![0; total];
+        for ((xi, yi), (xj, yj), (first, past)) in edges {
+            let (x, dx, dy) = (xi as f64, (xj - xi) as f64, (yj - yi) as f64);
+            for (y, end) in (first as i64..).zip(&mut ends[first..past]) {
+                columns[*end] = if yi == yj { xi } else { (x + (y - yi) as f64 / dy * dx) as i64 };
+                *end += 1;
+            }
+        }
+        RoundedPolygon { older, width, columns, ends }
     }
 }
 
 impl Rows for RoundedPolygon {
     fn row(&mut self, y: i64, spans: &mut Vec<Span>) {
-        self.columns.clear();
-        let Some(last) = self.points.last() else { return };
-        let mut before = *last;
-        for &(xi, yi) in &self.points {
-            let (xj, yj) = before;
-            if yi.min(yj) <= y && y <= yi.max(yj) && !(self.older && yi == yj) {
-                self.columns.push(if yi == yj {
-                    xi
-                } else {
-                    let along = (y - yi) as f64 / (yj - yi) as f64;
-                    (xi as f64 + along * (xj - xi) as f64) as i64
-                });
-            }
-            before = (xi, yi);
+        let end = |row: i64| usize::try_from(row).ok().and_then(|row| self.ends.get(row).copied());
+        let (start, end) = (end(y - 1).unwrap_or(0), end(y).unwrap_or(0));
+        let columns = self.columns.get_mut(start..end).unwrap_or_default();
+        match &mut *columns {
+            [first, second] => (*first, *second) = ((*first).min(*second), (*first).max(*second)),
+            columns => columns.sort_unstable(),
         }
-        self.columns.sort_unstable();
-        let mut rest = self.columns.as_slice();
+        let mut rest = &*columns;
         while let [first, second, ..] = *rest {
             if first >= self.width {
                 break;

@@ -29,6 +29,11 @@ pub(super) fn count(a: &mut dyn Rows, b: &mut dyn Rows, height: i64) -> (u64, u6
 
 /// Makes spans sorted and disjoint; returns their number of pixels.
 fn merge(spans: &mut Vec<Span>) -> u64 {
+    if let [(first, last)] = spans.as_slice()
+        && first <= last
+    {
+        return (last - first + 1) as u64;
+    }
     spans.retain(|span| span.0 <= span.1);
     if spans.len() > 1 {
         spans.sort_unstable();

@@ -92,8 +92,8 @@ pub fn trax_overlap(a: &Region, b: &Region, bounds: Option<Bounds>, raster: Trax
     if !meet(ea, eb) {
         return 0.0;
     }
-    let (both, either) =
-        count(rows(&a, left, top, width, raster).as_mut(), rows(&b, left, top, width, raster).as_mut(), height);
+    let rows = |shape| rows(shape, (left, top), (width, height), raster);
+    let (both, either) = count(rows(&a).as_mut(), rows(&b).as_mut(), height);
     f64::from(both as f32 / either as f32)
 }
 
@@ -160,7 +160,7 @@ fn meet(a: Edges, b: Edges) -> bool {
     overlap > 0.0 || overlap.is_nan()
 }
 
-fn rows(shape: &Shape<'_>, left: i64, top: i64, width: i64, raster: TraxRaster) -> Box<dyn Rows> {
+fn rows(shape: &Shape<'_>, (left, top): (i64, i64), (width, height): (i64, i64), raster: TraxRaster) -> Box<dyn Rows> {
     match shape {
         Shape::Mask(mask, _) => Box::new(Prepared::new(mask.spans(), left, top, width)),
         Shape::Polygon(points, _) => {
@@ -168,10 +168,10 @@ fn rows(shape: &Shape<'_>, left: i64, top: i64, width: i64, raster: TraxRaster) 
             if raster.is_legacy() {
                 Box::new(LegacyPolygon::new(shifted.collect(), width))
             } else {
-                let rounded = shifted.map(|(x, y)| (round(x), round(y))).collect();
+                let rounded = shifted.map(|(x, y)| (round(x), round(y)));
                 match raster {
-                    TraxRaster::Pysot => Box::new(RoundedPolygon::older(rounded, width)),
-                    _ => Box::new(RoundedPolygon::new(rounded, width)),
+                    TraxRaster::Pysot => Box::new(RoundedPolygon::older(rounded, width, height)),
+                    _ => Box::new(RoundedPolygon::new(rounded, width, height)),
                 }
             }
         }

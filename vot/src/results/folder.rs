@@ -8,30 +8,56 @@ use super::{Run, read_region_file, read_values, result_files};
 use crate::error::{Error, shorten};
 use crate::protocol::Trajectory;
 
-/// Writes one run as text into `dir`, which is made if need be. Every file is written under a
+/// Writes one run into `dir`, which is made if need be: regions as text or binary. Every file is written under a
 /// temporary name, flushed to disk and renamed; the regions come last, so that a run that can be
 /// seen is complete.
-pub fn write_trajectory(dir: &Path, sequence: &str, run: Run, trajectory: &Trajectory) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Io`] when a file cannot be written.
+pub fn write_trajectory(
+    dir: &Path,
+    sequence: &str,
+    run: Run,
+    trajectory: &Trajectory,
+    binary: bool,
+) -> Result<(), Error> {
     fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    for (name, bytes) in result_files(sequence, run, trajectory, false).into_iter().rev() {
+    for (name, bytes) in result_files(sequence, run, trajectory, binary).into_iter().rev() {
         let path = dir.join(&name);
         let temporary = dir.join(format!(".{name}.part"));
         let mut file = fs::File::create(&temporary).map_err(Error::io(&temporary))?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(Error::io(&temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io(&path))?;
     }
-    Ok(())
+    // A run that was there before in the other form must not be read instead.
+    let other = dir.join(format!("{}.{}", run.stem(sequence), if binary { "txt" } else { "bin" }));
+    match fs::remove_file(&other) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: other, source }),
+        _ => Ok(()),
+    }
 }
 
 /// Reads one run: `.txt`, else `.bin`, with times and confidences where they
 /// exist. Files with other properties are left alone.
 pub fn read_trajectory(dir: &Path, sequence: &str, run: Run) -> Result<Trajectory, Error> {
+    read(dir, sequence, run, None)
+}
+
+/// Reads one run of `length` frames as [`read_trajectory`] does; another length is an error that names the file.
+pub fn read_complete(dir: &Path, sequence: &str, run: Run, length: usize) -> Result<Trajectory, Error> {
+    read(dir, sequence, run, Some(length))
+}
+
+fn read(dir: &Path, sequence: &str, run: Run, expected: Option<usize>) -> Result<Trajectory, Error> {
     let stem = run.stem(sequence);
     let text = dir.join(format!("{stem}.txt"));
     let binary = dir.join(format!("{stem}.bin"));
     let path = if binary.is_file() && !text.is_file() { binary } else { text };
     let mut trajectory = Trajectory::from_regions(read_region_file(&path)?);
     let length = trajectory.len();
+    if let Some(expected) = expected.filter(|expected| *expected != length) {
+        return Err(Error::ResultLength { path, expected, found: length });
+    }
     let times = dir.join(format!("{stem}_time.value"));
     let table = dir.join(format!("{sequence}_time.txt"));
     if times.is_file() {
@@ -102,11 +128,24 @@ pub fn repetitions(dir: &Path, sequence: &str) -> Result<Vec<usize>, Error> {
 
 /// Reads every repetition of a sequence that `dir` holds. None at all is an error.
 pub fn read_trajectories(dir: &Path, sequence: &str) -> Result<Vec<Trajectory>, Error> {
+    every_repetition(dir, sequence, &|run| read_trajectory(dir, sequence, run))
+}
+
+/// As [`read_trajectories`]; a run that has not `length` frames is an error that names its file.
+pub fn read_complete_trajectories(dir: &Path, sequence: &str, length: usize) -> Result<Vec<Trajectory>, Error> {
+    every_repetition(dir, sequence, &|run| read_complete(dir, sequence, run, length))
+}
+
+fn every_repetition(
+    dir: &Path,
+    sequence: &str,
+    read: &dyn Fn(Run) -> Result<Trajectory, Error>,
+) -> Result<Vec<Trajectory>, Error> {
     let found = repetitions(dir, sequence)?;
     if found.is_empty() {
         return Err(Error::NoResults { path: dir.to_owned(), sequence: sequence.to_owned() });
     }
-    found.into_iter().map(|repetition| read_trajectory(dir, sequence, Run::Repetition(repetition))).collect()
+    found.into_iter().map(|repetition| read(Run::Repetition(repetition))).collect()
 }
 
 /// The folder with the results of `sequence`: `RESULTS/<experiment>/<sequence>`, else
@@ -155,12 +194,13 @@ mod tests {
     fn what_is_written_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("results/mine/baseline/bag");
-        write_trajectory(&dir, "bag", Run::Repetition(1), &sample()).unwrap();
+        write_trajectory(&dir, "bag", Run::Repetition(1), &sample(), false).unwrap();
         assert_eq!(read_trajectory(&dir, "bag", Run::Repetition(1)).unwrap(), sample());
-        for (name, bytes) in result_files("bag", Run::Repetition(12), &sample(), true) {
-            fs::write(dir.join(name), bytes).unwrap();
-        }
-        write_trajectory(&dir, "bag", Run::Anchor(50), &sample()).unwrap();
+        write_trajectory(&dir, "bag", Run::Repetition(12), &sample(), true).unwrap();
+        write_trajectory(&dir, "bag", Run::Repetition(12), &sample(), false).unwrap();
+        write_trajectory(&dir, "bag", Run::Repetition(12), &sample(), true).unwrap();
+        assert!(dir.join("bag_012.bin").is_file() && !dir.join("bag_012.txt").exists());
+        write_trajectory(&dir, "bag", Run::Anchor(50), &sample(), false).unwrap();
         assert!(dir.join("bag_00000050.txt").is_file());
         assert_eq!(read_trajectory(&dir, "bag", Run::Anchor(50)).unwrap(), sample());
         assert_eq!(repetitions(&dir, "bag").unwrap(), [1, 12]);

@@ -13,7 +13,10 @@ use std::fs;
 use std::path::Path;
 
 pub use binary::{decode_regions, encode_regions};
-pub use folder::{read_trajectories, read_trajectory, repetitions, sequence_dir, write_trajectory};
+pub use folder::{
+    read_complete, read_complete_trajectories, read_trajectories, read_trajectory, repetitions, sequence_dir,
+    write_trajectory,
+};
 
 /// Which run of a sequence a result is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{entries, inside, optional_text};
+use super::workspace::data_folder;
 use super::{Layout, lasot};
 use crate::error::Error;
 
-/// The layout of a sequence folder, or of the sequences in a data set folder.
+/// The layout of a sequence folder, or of the sequences in a data set folder or workspace.
 pub fn detect_layout(path: &Path) -> Result<Layout, Error> {
     if let Some(layout) = sequence_layout(path)? {
         return Ok(layout);
     }
+    let path = &data_folder(path)?;
     let folders = listed(path)?.map_or_else(|| sub_folders(path), Ok)?;
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
         if let Some(layout) = sequence_layout(folder)? {
@@ -28,12 +30,13 @@ pub fn detect_layout(path: &Path) -> Result<Layout, Error> {
     Err(Error::UnknownLayout { path: path.to_owned() })
 }
 
-/// The sequence folders of a data set in order: those that `list.txt` names, else every sub-folder with
+/// The sequence folders of a data set or workspace in order: those that `list.txt` names, else every sub-folder with
 /// ground truth; `path` itself if it is a sequence.
 pub fn list_sequences(path: &Path, layout: Layout) -> Result<Vec<PathBuf>, Error> {
     if sequence_layout(path)?.is_some() {
         return Ok(vec![path.to_owned()]);
     }
+    let path = &data_folder(path)?;
     let folders = match listed(path)? {
         Some(folders) => {
             if let Some(missing) = folders.iter().find(|folder| !folder.is_dir()) {

@@ -58,6 +58,23 @@ pub(super) fn images(dir: &Path, extension: Option<&str>) -> Result<Vec<PathBuf>
         .collect())
 }
 
+/// The images of a folder, for an error about their number: which one is missing, where the numbers in their names tell.
+pub(super) fn described(images: &[PathBuf], folder: &Path) -> String {
+    let number = |path: &PathBuf| -> Option<(usize, u64)> {
+        let stem = path.file_stem()?.to_str()?;
+        let start = stem.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
+        let digits = stem.get(start..)?;
+        Some((digits.len(), digits.parse().ok()?))
+    };
+    let gap = images.iter().zip(images.iter().skip(1)).find_map(|(a, b)| {
+        let ((length, before), (_, after)) = (number(a)?, number(b)?);
+        let missing = before.checked_add(1).filter(|next| *next < after)?;
+        let ending = a.extension()?.to_str()?;
+        Some(format!(" (number {missing:0length$}.{ending} is missing)"))
+    });
+    format!("the images in {}{}", folder.display(), gap.unwrap_or_default())
+}
+
 /// Compares names with numbers in them by the numbers' values.
 pub(super) fn natural(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a.as_bytes(), b.as_bytes());

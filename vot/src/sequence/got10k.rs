@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::files::{flags, folder_name, images, numbers, optional_text, properties};
+use super::files::{described, flags, folder_name, images, numbers, optional_text, properties};
 use super::{Layout, Sequence};
 use crate::error::Error;
 use crate::region::{INVISIBLE, Region, UNKNOWN, parse_regions};
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Sequence, Error> {
     if groundtruth.len() != length {
         return Err(Error::Length {
             path: truth_path,
-            other: format!("the images in {}", path.display()),
+            other: described(&frames, path),
             expected: length,
             found: groundtruth.len(),
         });

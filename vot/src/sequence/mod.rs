@@ -7,8 +7,8 @@
 //! | GOT-10k | `%08d.jpg` in the folder | `groundtruth.txt` | `absence.label`, `cover.label`, `meta_info.ini` |
 //! | LaSOT | `img/%08d.jpg` | `groundtruth.txt`, 1-based | `full_occlusion.txt`, `out_of_view.txt` |
 //!
-//! A data set is a folder of such folders, with `list.txt` naming them or without (LaSOT: a folder of folders of them). Images are listed,
-//! never opened.
+//! A data set is a folder of such folders, with `list.txt` naming them or without (LaSOT: a folder of folders of them); or a workspace of an
+//! official toolkit, with the data set in `sequences/`. Images are listed, never opened.
 
 mod detect;
 mod files;
@@ -16,6 +16,7 @@ mod got10k;
 mod lasot;
 mod otb;
 mod vot;
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,6 +26,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use detect::{detect_layout, list_sequences};
+pub use workspace::dataset_name;
 
 use crate::error::Error;
 use crate::region::Region;

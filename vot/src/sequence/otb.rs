@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::files::{bad_line, entries, folder_name, images, optional_text};
+use super::files::{bad_line, described, entries, folder_name, images, optional_text};
 use super::{Layout, Sequence};
 use crate::error::Error;
 use crate::region::{Region, UNKNOWN};
@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sequence>, Error> {
         if !frames.is_empty() && frames.len() != groundtruth.len() {
             return Err(Error::Length {
                 path: truth_path,
-                other: format!("the images in {}", path.join("img").display()),
+                other: described(frames, &path.join("img")),
                 expected: frames.len(),
                 found: groundtruth.len(),
             });

@@ -61,6 +61,37 @@ fn vot_data_set_with_list() {
 }
 
 #[test]
+fn workspaces_of_the_toolkits() {
+    let data = folder(&[
+        ("python/config.yaml", "registry:\n- ./trackers.ini\nstack: vot2016/rgb\n"),
+        ("python/sequences/list.txt", "bag\n"),
+        ("python/sequences/bag/groundtruth.txt", "1,2,3,4\n"),
+        ("python/results/mine/baseline/bag/bag_001.txt", "1\n"),
+        ("other/config.yaml", "sequences: \"place\"\nstack:\n  title: own\n"),
+        ("other/place/cat/groundtruth.txt", "1,2,3,4\n"),
+        ("matlab/configuration.m", ""),
+        ("matlab/sequences/list.txt", "dog\n"),
+        ("matlab/sequences/dog/groundtruth.txt", "1,2,3,4\n"),
+        ("vot2015/list.txt", "fox\n"),
+        ("vot2015/fox/groundtruth.txt", "1,2,3,4\n"),
+    ]);
+    for (place, sequence, name) in [
+        ("python", "bag", "vot2016/rgb"),
+        ("python/sequences", "bag", "vot2016/rgb"),
+        ("other", "cat", "other"),
+        ("matlab", "dog", "matlab"),
+        ("vot2015", "fox", "vot2015"),
+        ("python/sequences/bag", "bag", "bag"),
+    ] {
+        let place = data.path().join(place);
+        assert_eq!(read_dataset(&place, None).unwrap()[0].name, sequence);
+        assert_eq!(dataset_name(&place).unwrap(), name);
+    }
+    fs::remove_file(data.path().join("python/sequences/bag/groundtruth.txt")).unwrap();
+    assert!(message(read_dataset(&data.path().join("python"), None)).contains("sequences"));
+}
+
+#[test]
 fn without_images_the_description_gives_the_length() {
     let data = folder(&[
         ("a/groundtruth.txt", "1,2,3,4\n1,2,3,4\n"),

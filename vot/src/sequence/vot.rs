@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::files::{entries, flags, folder_name, images, inside, numbers, optional_text, properties};
+use super::files::{described, entries, flags, folder_name, images, inside, numbers, optional_text, properties};
 use super::{Layout, Sequence};
 use crate::error::Error;
 use crate::region::{Region, UNKNOWN, parse_regions};
@@ -12,9 +12,9 @@ use crate::region::{Region, UNKNOWN, parse_regions};
 /// is filled up with unknown, as the official toolkit does, and a warning says so.
 pub(super) fn read(path: &Path) -> Result<Sequence, Error> {
     let described_by = path.join("sequence");
-    let described = properties(&optional_text(&described_by)?.unwrap_or_default());
+    let description = properties(&optional_text(&described_by)?.unwrap_or_default());
     let positive = |key: &'static str| -> Result<Option<u32>, Error> {
-        let Some(text) = described.get(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let Some(text) = description.get(key).filter(|text| !text.is_empty()) else { return Ok(None) };
         match text.parse::<u32>() {
             Ok(number) if number > 0 => Ok(Some(number)),
             _ => Err(Error::Format {
@@ -23,8 +23,8 @@ pub(super) fn read(path: &Path) -> Result<Sequence, Error> {
             }),
         }
     };
-    let frames = frames(path, described.get("channels.color").map(String::as_str), &described_by)?;
-    let truth_path = groundtruth_path(path, described.get("groundtruth").map(String::as_str), &described_by)?;
+    let frames = frames(path, description.get("channels.color").map(String::as_str), &described_by)?;
+    let truth_path = groundtruth_path(path, description.get("groundtruth").map(String::as_str), &described_by)?;
     let content = optional_text(&truth_path)?.ok_or_else(|| missing(&truth_path))?;
     let mut groundtruth = parse_regions(&truth_path, &content)?;
     let mut warnings = Vec::new();
@@ -34,12 +34,11 @@ pub(super) fn read(path: &Path) -> Result<Sequence, Error> {
         (0, Some(length)) => (length, described_by.display().to_string()),
         (0, None) => (groundtruth.len(), String::new()),
         (count, announced) => {
-            let source = frames.first().and_then(|frame| frame.parent()).unwrap_or(path).display().to_string();
+            let source = described(&frames, frames.first().and_then(|frame| frame.parent()).unwrap_or(path));
             if let Some(found) = announced.filter(|found| *found != count) {
-                let other = format!("the images in {source}");
-                return Err(Error::Length { path: described_by, other, expected: count, found });
+                return Err(Error::Length { path: described_by, other: source, expected: count, found });
             }
-            (count, format!("the images in {source}"))
+            (count, source)
         }
     };
     if groundtruth.len() > length {
@@ -59,7 +58,7 @@ pub(super) fn read(path: &Path) -> Result<Sequence, Error> {
     (sequence.root, sequence.layout) = (path.to_owned(), Layout::Vot);
     (sequence.frames, sequence.warnings) = (frames, warnings);
     (sequence.width, sequence.height) = (positive("width")?, positive("height")?);
-    sequence.fps = described.get("fps").and_then(|text| text.parse().ok()).filter(|fps: &f64| *fps > 0.0);
+    sequence.fps = description.get("fps").and_then(|text| text.parse().ok()).filter(|fps: &f64| *fps > 0.0);
     for (name, folder) in entries(path)? {
         let Some((stem, ending)) = name.rsplit_once('.').filter(|_| !folder) else { continue };
         let file = path.join(&name);

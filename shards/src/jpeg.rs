@@ -309,7 +309,8 @@ mod tests {
     #[test]
     fn a_picture_cut_inside_its_scan_and_closed_again_is_an_error() {
         let picture = ramp(208, 160);
-        let kinds: [(&str, fn(&mut Encoder<&mut Vec<u8>>)); 5] = [
+        type Set = fn(&mut Encoder<&mut Vec<u8>>);
+        let kinds: [(&str, Set); 5] = [
             ("4:2:0", |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2)),
             ("4:4:4", |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_1_1)),
             ("restarts", |e| e.set_restart_interval(13)),

@@ -40,7 +40,8 @@ impl Packing {
             Ok(Self::Tar)
         } else {
             let content = if head.is_empty() { "it is empty" } else { "its content is none" };
-            let text = format!("{content}: a folder, or a tar (GNU, ustar, pax), plain or in gzip or zstd, is expected");
+            let text =
+                format!("{content}: a folder, or a tar (GNU, ustar, pax), plain or in gzip or zstd, is expected");
             Err(wrong(kind, path, text))
         }
     }

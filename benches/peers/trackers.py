@@ -1,5 +1,5 @@
-"""Runs trackers by the official toolkit over the bundled videos and prints a table: see `trackers`.
-usage: trackers.py TRACKD VOT PYTHON_WITH_OPENCV [MODEL]"""
+"""Runs trackers by the official toolkit over the bundled videos, prints a table and writes a report: see `trackers`.
+usage: trackers.py TRACKD VOT PYTHON_WITH_OPENCV REPORT_FOLDER [MODEL]"""
 
 import os
 import shutil
@@ -61,9 +61,10 @@ def rate(folder):
 
 def main():
     trackd, vot, python = (os.path.abspath(path) for path in sys.argv[1:4])
+    out = os.path.abspath(sys.argv[4])
     trackers = {name.lower(): f"{python} {Path(__file__).with_name('opencv_tracker.py')} {name}" for name in PEERS}
-    if len(sys.argv) > 4:
-        trackers["siamrpn"] = f"{trackd} trax --model {os.path.abspath(sys.argv[4])}"
+    if len(sys.argv) > 5:
+        trackers["siamrpn"] = f"{trackd} trax --model {os.path.abspath(sys.argv[5])}"
     with tempfile.TemporaryDirectory() as folder:
         # Three runs: MIL draws random numbers, and 15 would take half an hour.
         root = workspace(Path(folder) / "workspace", INTERVAL, repetitions=3)
@@ -81,7 +82,12 @@ def main():
             eao = "-" if found["eao"] is None else f"{found['eao']:.3f}"
             speed = rate(root / "results" / tracker)
             print(f"| {tracker} | {found['accuracy']:.3f} | {found['failures']:.1f} | {eao} | {speed:.0f} |", flush=True)
-        print(f"load {os.getloadavg()[0]:.1f}")
+        print(f"load {os.getloadavg()[0]:.1f}", flush=True)
+        report = [trackd, "report", "--dialect", "vot-python", "--eao-interval", "{},{}".format(*INTERVAL)]
+        report += ["--dataset", str(root / "sequences"), "--out", out]
+        for tracker in trackers:
+            report += ["--results", str(root / "results" / tracker)]
+        subprocess.run(report, check=True)
 
 
 main()

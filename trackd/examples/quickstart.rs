@@ -166,7 +166,7 @@ fn wait_for(outbox: &Path, daemon: &mut Child) -> Result<PathBuf> {
 
 /// Asks the daemon to finish (SIGTERM) and waits for it.
 fn stop(mut daemon: Child) -> Result<()> {
-    let asked = Command::new("kill").arg(daemon.id().to_string()).status();
+    let asked = Command::new("sh").args(["-c", &format!("kill {}", daemon.id())]).status();
     if !matches!(asked, Ok(status) if status.success()) {
         daemon.kill()?;
     }

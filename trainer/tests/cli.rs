@@ -144,7 +144,9 @@ fn a_full_disk_is_one_clear_error_and_the_run_goes_on_from_the_checkpoint_before
     let first = args(&dir, &[]);
     let mut child = spawn(&first.iter().map(String::as_str).collect::<Vec<_>>());
     wait_for(&dir.join("checkpoints/step-00000003"));
-    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap().success()
+    );
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let before = (checkpoints(&dir), std::fs::read(dir.join("model.safetensors")).unwrap());
     without_room(&dir, &["--resume"]);

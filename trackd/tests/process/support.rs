@@ -131,7 +131,7 @@ impl Daemon {
     /// Asks the daemon to end and answers its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take().unwrap();
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &format!("kill {}", child.id())]).status().unwrap().success());
         child.wait().unwrap().code()
     }
 

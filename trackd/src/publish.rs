@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Start of the names of folders that are not complete yet.
@@ -34,7 +35,9 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// When the file cannot be written; what was there before is untouched then.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let place = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(place)?;
+    // Temporary files are private unless told otherwise; these become results, open to whom the umask lets in.
+    let open = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).permissions(open).tempfile_in(place)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
@@ -210,6 +213,17 @@ mod tests {
         assert_eq!(published(&done, name, "result.json", "c"), Some(done.join("clip-4")));
         assert_eq!(published(&done, name, "result.json", "d"), None);
         assert_eq!(published(&done, OsStr::new("cli"), "result.json", "c"), None);
+    }
+
+    #[test]
+    fn replaced_files_are_as_open_as_others() {
+        let root = tempfile::tempdir().unwrap();
+        let [replaced, plain] = ["a", "b"].map(|name| root.path().join(name));
+        replace_file(&replaced, b"1").unwrap();
+        replace_file(&replaced, b"2").unwrap();
+        fs::write(&plain, "2").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!((fs::read(&replaced).unwrap(), mode(&replaced)), (b"2".to_vec(), mode(&plain)));
     }
 
     #[test]

@@ -33,6 +33,29 @@ impl Part {
     }
 }
 
+/// The pixels of a part of a picture, where they lie in the picture's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    pixels: &'a [u8],
+    stride: usize,
+    part: Part,
+}
+
+impl<'a> Rows<'a> {
+    /// `pixels` are interleaved 8-bit RGB, rows of `width` pixels.
+    #[must_use]
+    pub fn new(pixels: &'a [u8], width: usize, part: Part) -> Self {
+        Self { pixels, stride: 3 * width, part }
+    }
+
+    /// Row `y` of the part, `3 * part.width` bytes; `None` below the last.
+    #[must_use]
+    pub fn get(&self, y: usize) -> Option<&'a [u8]> {
+        let at = self.stride * (self.part.y + y) + 3 * self.part.x;
+        if y < self.part.height { self.pixels.get(at..at + 3 * self.part.width) } else { None }
+    }
+}
+
 /// Why a picture could not be read or made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ImageError {

@@ -4,14 +4,13 @@
 //! Headers are checked against [`Limits`] before any pixel is allocated. A truncated JPEG is an error, never a picture
 //! with a gray lower half.
 
-use crate::image::{ImageError, Part, Rgb};
+use crate::image::{ImageError, Part, Rgb, Rows};
 #[cfg(any(test, not(feature = "turbo")))]
 use jpeg_encoder::{ColorType, Encoder};
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
 
 /// What is accepted before pixels are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,17 +81,18 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
     Err(unknown(bytes))
 }
 
-/// Decodes pictures one after another and keeps a part of each. Its buffer serves picture after picture, so that a worker
-/// should own one decoder.
+/// Decodes pictures one after another and keeps a part of each. Its buffers serve picture after picture, so that a worker
+/// should own one decoder. Always in pure Rust, also with the feature `turbo`, which is no faster here.
 #[derive(Debug, Default)]
 pub struct Decoder {
     scan: Vec<u8>,
-    whole: Vec<u8>,
+    top: Vec<u8>,
 }
 
 impl Decoder {
-    /// Decodes a part of a JPEG or PNG: `choose` answers which, given the picture's width and height. `out` becomes
-    /// `3 * width * height` bytes long, rows of RGB.
+    /// Decodes a part of a JPEG or PNG: `choose` answers which, given the picture's width and height. The pixels are those
+    /// that the default build's [`decode_image`] gives. What lies below the part is not decoded where the format allows that,
+    /// and damage there is not seen.
     ///
     /// # Errors
     /// As [`decode_image`], when the part does not lie in the picture, and what `choose` answers.
@@ -101,32 +101,99 @@ impl Decoder {
         bytes: &[u8],
         limits: &Limits,
         choose: impl FnOnce(usize, usize) -> Result<Part, E>,
-        out: &mut Vec<u8>,
-    ) -> Result<Part, E> {
-        let (width, height) = self.decode(bytes, limits)?;
+    ) -> Result<Rows<'_>, E> {
+        let frame = OneScan::of(bytes);
+        let (width, height) = frame.map_or_else(|| dimensions(bytes), |frame| Ok((frame.width, frame.height)))?;
+        limits.check(width, height)?;
         let part = choose(width, height)?;
         if !part.is_inside(width, height) {
-            let bytes = self.whole.len();
+            let bytes = 3 * width * height;
             return Err(ImageError::Shape { width: part.width, height: part.height, bytes }.into());
         }
-        out.clear();
-        for row in self.whole.chunks_exact(3 * width).skip(part.y).take(part.height) {
-            out.extend_from_slice(row.get(3 * part.x..3 * (part.x + part.width)).unwrap_or_default());
-        }
-        Ok(part)
+        self.decode_down_to(part.y + part.height, frame, bytes, limits)?;
+        Ok(Rows::new(&self.top, width, part))
     }
 
-    /// Decodes a picture into the buffer; its width and height.
-    fn decode(&mut self, bytes: &[u8], limits: &Limits) -> Result<(usize, usize), ImageError> {
-        if cfg!(feature = "turbo") || bytes.starts_with(PNG_MAGIC) {
-            let picture = decode_image(bytes, limits)?;
-            self.whole = picture.data;
-            return Ok((picture.width, picture.height));
+    /// Decodes at least the rows above `bottom` into the buffer.
+    fn decode_down_to(
+        &mut self,
+        bottom: usize,
+        frame: Option<OneScan>,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<(), ImageError> {
+        if bytes.starts_with(PNG_MAGIC) {
+            self.top = decode_png(bytes, limits)?.data;
+            return Ok(());
         }
-        let (mut decoder, width, height) = open_with_zune(bytes, limits, &mut self.scan)?;
-        self.whole.resize(3 * width * height, 0);
-        decoder.decode_into(&mut self.whole).map_err(|e| ImageError::Damaged(e.to_string()))?;
-        Ok((width, height))
+        let cut = match frame {
+            Some(frame) => frame.cut_below(bottom, bytes, &mut self.scan)?,
+            None => false,
+        };
+        let (mut decoder, width, height) =
+            if cut { open_scan(&self.scan, limits)? } else { open_with_zune(bytes, limits, &mut self.scan)? };
+        let bytes = 3 * width * height;
+        // It is never made shorter, which would mean to clear what is added again for the next large picture.
+        self.top.resize(bytes.max(self.top.len()), 0);
+        let into = self.top.get_mut(..bytes).unwrap_or_default();
+        decoder.decode_into(into).map_err(|e| ImageError::Damaged(e.to_string()))
+    }
+}
+
+/// A baseline JPEG with all colours in one scan: its rows come one after another, so that the first of them can be had
+/// without the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OneScan {
+    /// Where the height stands, two bytes.
+    height_at: usize,
+    width: usize,
+    height: usize,
+    /// Rows of pixels that are coded together.
+    block_rows: usize,
+}
+
+impl OneScan {
+    /// Reads the segments up to the first scan (ITU-T T.81, B.2); `None` for every other kind of file.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let byte = |at: usize| bytes.get(at).copied().map(usize::from);
+        let word = |at: usize| Some(byte(at)? << 8 | byte(at + 1)?);
+        let (mut at, mut found) = (2, None);
+        loop {
+            let (0xff, marker, length) = (byte(at)?, byte(at + 1)?, word(at + 2)?) else { return None };
+            match marker {
+                // Baseline and extended sequential frames with Huffman coding.
+                0xc0 | 0xc1 => {
+                    let colours = byte(at + 9)?;
+                    let mut block_rows = 0;
+                    for colour in 0..colours {
+                        block_rows = block_rows.max(8 * (byte(at + 11 + 3 * colour)? & 15));
+                    }
+                    let (height, width) = (word(at + 5)?, word(at + 7)?);
+                    found = Some((Self { height_at: at + 5, width, height, block_rows }, colours));
+                }
+                0xda => {
+                    let (frame, colours) = found?;
+                    return (byte(at + 4)? == colours && frame.block_rows > 0).then_some(frame);
+                }
+                // Fill bytes, and markers without a length, which have no place here.
+                0x00..=0x01 | 0xd0..=0xd9 | 0xff => return None,
+                _ => {}
+            }
+            at += 2 + length;
+        }
+    }
+
+    /// Copies the file for [`open_scan`] with its height changed to the fewest rows of blocks that hold the rows above
+    /// `bottom`, and one row of pixels more: the colour of the row above an edge is mixed with that of the row below it.
+    /// `false` where that is all of the picture.
+    fn cut_below(self, bottom: usize, bytes: &[u8], into: &mut Vec<u8>) -> Result<bool, ImageError> {
+        let rows = (bottom + 1).next_multiple_of(self.block_rows);
+        let Some(height) = u16::try_from(rows).ok().filter(|_| rows < self.height) else { return Ok(false) };
+        without_end(bytes, into)?;
+        if let Some(place) = into.get_mut(self.height_at..self.height_at + 2) {
+            place.copy_from_slice(&height.to_be_bytes());
+        }
+        Ok(true)
     }
 }
 
@@ -159,18 +226,25 @@ fn open_with_zune<'a>(
     if !is_jpeg(bytes) {
         return Err(unknown(bytes));
     }
-    scan.clear();
-    scan.extend_from_slice(bytes.get(..end_of_image(bytes)?).unwrap_or_default());
-    scan.extend_from_slice(&READ_AHEAD);
-    let damaged = |e: DecodeErrors| ImageError::Damaged(e.to_string());
-    let mut decoder = jpeg_decoder(scan);
-    decoder.decode_headers().map_err(damaged)?;
+    without_end(bytes, scan)?;
+    let opened = open_scan(scan, limits)?;
+    if opened.0.info().is_some_and(|info| info.sof.is_sequential_dct()) { Ok(opened) } else { open_scan(bytes, limits) }
+}
+
+/// Copies a JPEG without its end-of-image marker.
+fn without_end(bytes: &[u8], into: &mut Vec<u8>) -> Result<(), ImageError> {
+    into.clear();
+    into.extend_from_slice(bytes.get(..end_of_image(bytes)?).unwrap_or_default());
+    into.extend_from_slice(&READ_AHEAD);
+    Ok(())
+}
+
+/// Reads the headers: the decoder, width and height.
+fn open_scan<'a>(bytes: &'a [u8], limits: &Limits) -> Result<(Zune<'a>, usize, usize), ImageError> {
+    let mut decoder = jpeg_decoder(bytes);
+    decoder.decode_headers().map_err(|e| ImageError::Damaged(e.to_string()))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| ImageError::Damaged("no frame header".to_owned()))?;
     limits.check(width, height)?;
-    if !decoder.info().is_some_and(|info| info.sof.is_sequential_dct()) {
-        decoder = jpeg_decoder(bytes);
-        decoder.decode_headers().map_err(damaged)?;
-    }
     Ok((decoder, width, height))
 }
 
@@ -306,6 +380,49 @@ mod tests {
         let small = Limits { max_pixels: 100 };
         assert!(matches!(decode(&bytes, &small), Err(ImageError::TooLarge { .. })));
     }
+
+    #[test]
+    fn parts_are_those_of_the_whole_picture() {
+        let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] / 4;
+        let mut picture = ramp(71, 90);
+        picture.data.iter_mut().enumerate().for_each(|(i, v)| *v = v.saturating_add(noise(i)));
+        type Set = fn(&mut Encoder<&mut Vec<u8>>);
+        let kinds: [(&str, bool, Set); 6] = [
+            ("4:2:0", true, |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2)),
+            ("4:2:2", true, |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_1)),
+            ("4:4:4", true, |e| e.set_sampling_factor(jpeg_encoder::SamplingFactor::F_1_1)),
+            ("restarts", true, |e| e.set_restart_interval(3)),
+            ("a scan for each colour", false, |e| e.set_optimized_huffman_tables(true)),
+            ("progressive", false, |e| e.set_progressive(true)),
+        ];
+        let mut decoder = Decoder::default();
+        for (kind, short, set) in kinds {
+            let mut bytes = Vec::new();
+            let mut encoder = Encoder::new(&mut bytes, 95);
+            set(&mut encoder);
+            encoder.encode(&picture.data, 71, 90, ColorType::Rgb).unwrap();
+            let frame = OneScan::of(&bytes);
+            assert_eq!(frame.is_some(), short, "{kind}");
+            let whole = decode_with_zune(&bytes, &Limits::default()).unwrap();
+            for bottom in 1..=90 {
+                let part = Part { x: 5, y: bottom / 2, width: 60, height: bottom - bottom / 2 };
+                let choose = |width: usize, height: usize| {
+                    assert_eq!((width, height), (71, 90));
+                    Ok::<_, ImageError>(part)
+                };
+                let rows = decoder.part(&bytes, &Limits::default(), choose).unwrap();
+                let expected = whole.part(part.x, part.y, part.width, part.height).unwrap();
+                let found: Vec<u8> = (0..).map_while(|y| rows.get(y)).flatten().copied().collect();
+                assert!(found == expected.data, "{kind}, rows above {bottom}");
+                if let Some(frame) = frame.filter(|_| bottom < 60) {
+                    let mut cut = Vec::new();
+                    assert!(frame.cut_below(bottom, &bytes, &mut cut).unwrap());
+                    assert!(dimensions(&cut).unwrap().1 <= 72, "{kind}, rows above {bottom}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_picture_cut_inside_its_scan_and_closed_again_is_an_error() {
         let picture = ramp(208, 160);

@@ -123,8 +123,6 @@ pub struct Hands {
     decoder: Decoder,
     workspace: Workspace,
     labeller: Labeller,
-    /// The decoded part of one crop.
-    pixels: Vec<u8>,
     laps: Laps,
 }
 
@@ -263,7 +261,6 @@ impl Recipe {
             decoder: Decoder::default(),
             workspace: Workspace::default(),
             labeller: Labeller::new(&self.anchors),
-            pixels: Vec::new(),
             laps: Laps::new(),
         }
     }
@@ -416,14 +413,14 @@ impl Recipe {
             image = Some(laid);
             Ok(laid.part())
         };
-        hands.decoder.part(bytes, &self.limits, choose, &mut hands.pixels)?;
+        let pixels = hands.decoder.part(bytes, &self.limits, choose)?;
         hands.laps.end(1);
         let image = image.ok_or_else(|| ImageError::Damaged("no size".to_owned()))?;
         let target = match side {
             Side::Template => [0.0; 4],
             Side::Search => image.target(row.bbox().map(f64::from))?,
         };
-        image.draw(&hands.pixels, &mut hands.workspace, out);
+        image.draw(pixels, &mut hands.workspace, out);
         hands.laps.end(2);
         Ok(target)
     }

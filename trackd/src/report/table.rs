@@ -54,22 +54,66 @@ impl Table {
         format!("## {}\n\n{}\n\n{}|{rule}\n{rows}\n", self.title, markdown(&self.note), line(&self.head))
     }
 
-    /// As a `table` with a `tabular` that needs no package.
+    /// As `table`s with a `tabular` that need no package; a long one goes on in further tables, because a float cannot
+    /// be broken over pages.
     pub fn latex(&self) -> String {
-        let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|cell| latex(cell)).collect();
-            format!("{} \\\\\n", cells.join(" & "))
-        };
+        let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
         let columns: String = (0..self.head.len()).map(|i| if i < self.texts { 'l' } else { 'r' }).collect();
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        format!(
-            "\\begin{{table}}\n\\centering\n\\caption{{{}. {}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{columns}}}\n\
-             \\hline\n{}\\hline\n{rows}\\hline\n\\end{{tabular}}\n\\end{{table}}\n\n",
-            latex(self.title),
-            latex(&self.note),
-            self.key,
-            line(&self.head)
-        )
+        let head = line(self.head.iter().map(|name| latex_head(name)).collect());
+        let mut out = String::new();
+        for (part, rows) in self.rows.chunks(LATEX_ROWS).enumerate() {
+            let rows: String = rows.iter().map(|row| line(row.iter().map(|cell| latex_cell(cell)).collect())).collect();
+            let note = if part == 0 { latex(&self.note) } else { "Continued.".to_owned() };
+            let label = if part == 0 { format!("\\label{{tab:{}}}\n", self.key) } else { String::new() };
+            // Writing into a String cannot fail.
+            _ = write!(
+                out,
+                "\\begin{{table}}\n\\centering\\footnotesize\n\\setlength{{\\tabcolsep}}{{3pt}}\n\\caption{{{}. {note}}}\n\
+                 {label}\\begin{{tabular}}{{{columns}}}\n\\hline\n{head}\\hline\n{rows}\\hline\n\\end{{tabular}}\n\
+                 \\end{{table}}\n\n",
+                latex(self.title),
+            );
+        }
+        out
+    }
+}
+
+/// Rows of a LaTeX table that fit on a page.
+const LATEX_ROWS: usize = 45;
+/// Characters after which the head of a LaTeX column goes on in a new line.
+const LATEX_HEAD: usize = 14;
+
+/// The head of a column: lines of a few words, and arrows for what is better.
+fn latex_head(text: &str) -> String {
+    let plain = text.replace(" (higher is better)", " \u{2191}").replace(" (lower is better)", " \u{2193}");
+    let mut lines: Vec<String> = Vec::new();
+    for word in plain.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < LATEX_HEAD => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    stack(&lines).replace('\u{2191}', "$\\uparrow$").replace('\u{2193}', "$\\downarrow$")
+}
+
+/// A cell; the interval of a number stands below it.
+fn latex_cell(text: &str) -> String {
+    match text.split_once(" [") {
+        Some((value, interval)) if interval.ends_with(']') && value.parse::<f64>().is_ok() => {
+            stack(&[value.to_owned(), format!("[{interval}")])
+        }
+        _ => latex(text),
+    }
+}
+
+fn stack(lines: &[String]) -> String {
+    let lines: Vec<String> = lines.iter().map(|line| latex(line)).collect();
+    match lines.as_slice() {
+        [line] => line.clone(),
+        lines => format!("\\shortstack{{{}}}", lines.join("\\\\")),
     }
 }
 
@@ -143,5 +187,23 @@ mod tests {
         let tex = table.latex();
         let cell = r"\textless{}script\textgreater{}\&\_\%\textbar{}\textbackslash{}\$\#\{\}\textasciitilde{}\textasciicircum{}*`{[}x{]} '' & 1 \\";
         assert!(tex.contains(cell), "{tex}");
+    }
+
+    #[test]
+    fn latex_tables_fit_a_page() {
+        let row = |i: usize| vec![format!("s{i}"), "0.5 [0.4, 0.6]".to_owned()];
+        let table = Table {
+            key: "t",
+            title: "T",
+            note: "N.".into(),
+            head: vec!["name".into(), "Failures per 100 frames (lower is better)".into()],
+            texts: 1,
+            rows: (0..60).map(row).collect(),
+        };
+        let tex = table.latex();
+        assert_eq!(tex.matches("\\begin{table}").count(), 2, "{tex}");
+        assert_eq!((tex.matches("\\label{tab:t}").count(), tex.matches("Continued.").count()), (1, 1), "{tex}");
+        assert!(tex.contains(r"name & \shortstack{Failures per\\100 frames $\downarrow$} \\"), "{tex}");
+        assert!(tex.contains(r"s59 & \shortstack{0.5\\{[}0.4, 0.6{]}} \\"), "{tex}");
     }
 }

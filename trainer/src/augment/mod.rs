@@ -9,7 +9,7 @@ mod window;
 use crate::augment::pixels::{Blur, blur, gray, shift_colour};
 use crate::augment::window::{Cut, Resampler, Window};
 use schemas::train::AugmentConfig;
-use shards::image::Part;
+use shards::image::{Part, Rows};
 use shards::order::{Rng, key};
 
 /// Principal axes of natural images' colours on 0 to 255, one row per channel R, G, B (PySOT's constants).
@@ -171,7 +171,7 @@ impl Image<'_> {
     }
 
     /// Makes the image, rows of RGB, from the pixels of [`Image::part`].
-    pub fn draw(&self, pixels: &[u8], workspace: &mut Workspace, out: &mut [u8]) {
+    pub fn draw(&self, pixels: Rows<'_>, workspace: &mut Workspace, out: &mut [u8]) {
         workspace.resampler.draw(&self.cut, pixels, out);
         if self.draws.gray {
             gray(out);
@@ -225,10 +225,9 @@ mod tests {
     fn pair(z: &Rgb, x: &Rgb, target: [f64; 4], cfg: &AugmentConfig, k: u64) -> Result<Pair, AugmentError> {
         let augment = Augment::new(SIDES, cfg, k);
         let draw = |image: &Image<'_>, crop: &Rgb| {
-            let part = image.part();
-            let pixels = crop.part(part.x, part.y, part.width, part.height).unwrap();
+            let pixels = Rows::new(&crop.data, crop.width, image.part());
             let mut out = Rgb::filled(image.cut.side(), image.cut.side(), [0; 3]);
-            image.draw(&pixels.data, &mut Workspace::default(), &mut out.data);
+            image.draw(pixels, &mut Workspace::default(), &mut out.data);
             out
         };
         let (template, search) = (augment.template(z.width, z.height)?, augment.search(x.width, x.height)?);

@@ -2,7 +2,7 @@
 //! shift, cut and mirror at once, bilinear, 16-bit integers.
 
 use super::AugmentError;
-use shards::image::Part;
+use shards::image::{Part, Rows};
 
 /// How one image is cut from its crop.
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +136,7 @@ fn mix(a: i16, b: i16, share: i16) -> i16 {
 
 impl Resampler {
     /// Makes the image (`3 * side * side` bytes of RGB) from the pixels of `cut.part`.
-    pub(super) fn draw(&mut self, cut: &Cut, pixels: &[u8], out: &mut [u8]) {
+    pub(super) fn draw(&mut self, cut: &Cut, pixels: Rows<'_>, out: &mut [u8]) {
         let (width, side) = (cut.part.width, cut.side);
         let [across, _] = cut.lines;
         let first = across.place(0).0;
@@ -160,7 +160,7 @@ impl Resampler {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn rows_avx2(&mut self, cut: &Cut, pixels: &[u8], out: &mut [u8]) {
+    fn rows_avx2(&mut self, cut: &Cut, pixels: Rows<'_>, out: &mut [u8]) {
         self.rows(
             cut,
             pixels,
@@ -175,19 +175,17 @@ impl Resampler {
     fn rows(
         &mut self,
         cut: &Cut,
-        pixels: &[u8],
+        pixels: Rows<'_>,
         out: &mut [u8],
         down: impl Fn(&[u8], &[u8], i16, &mut [i16]),
         across: impl Fn(&[i16], &[u32], &[[i16; 4]], &mut [u8]),
     ) {
-        let stride = 3 * cut.part.width;
         let [_, places] = cut.lines;
         let first = places.place(0).0;
         for (i, line) in out.chunks_exact_mut(3 * cut.side).enumerate() {
             let (y, share) = places.place(i);
-            let top = stride * (y - first);
-            let upper = pixels.get(top..top + stride).unwrap_or_default();
-            let lower = pixels.get(top + stride..top + 2 * stride).unwrap_or(upper);
+            let upper = pixels.get(y - first).unwrap_or_default();
+            let lower = pixels.get(y - first + 1).unwrap_or(upper);
             down(upper, lower, fixed(share), &mut self.row);
             across(&self.row, &self.places, &self.shares, line);
         }
@@ -325,15 +323,15 @@ mod tests {
             let stretch = if still { [1.0; 2] } else { [sx, sy] };
             let window = Window { what: "search", side, needed, reach: 4, stretch, shift: [dx, dy], flip };
             let cut = window.lay(crop.width, crop.height).unwrap();
-            let part = crop.part(cut.part.x, cut.part.y, cut.part.width, cut.part.height).unwrap();
+            let pixels = Rows::new(&crop.data, crop.width, cut.part);
             let mut resampler = Resampler::default();
             let mut found = vec![0; 3 * side * side];
-            resampler.draw(&cut, &part.data, &mut found);
+            resampler.draw(&cut, pixels, &mut found);
             for (found, exact) in found.iter().zip(exact(&cut, &crop)) {
                 prop_assert!((f64::from(*found) - exact).abs() < 0.53, "{found} for {exact}");
             }
             let mut plain = vec![0; found.len()];
-            resampler.rows(&cut, &part.data, &mut plain, mix_rows, Resampler::across);
+            resampler.rows(&cut, pixels, &mut plain, mix_rows, Resampler::across);
             prop_assert!(plain == found);
             if still {
                 let [x, y] = [0, 1].map(|i| cut.lines[i].start);

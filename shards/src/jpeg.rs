@@ -4,9 +4,10 @@
 //! Headers are checked against [`Limits`] before any pixel is allocated. A truncated JPEG is an error, never a picture
 //! with a gray lower half.
 
+#[cfg(not(feature = "turbo"))]
+mod encode;
+
 use crate::image::{ImageError, Part, Rgb, Rows};
-#[cfg(any(test, not(feature = "turbo")))]
-use jpeg_encoder::{ColorType, Encoder};
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -313,23 +314,13 @@ pub fn encode(picture: &Rgb, quality: u8) -> Result<Vec<u8>, ImageError> {
     #[cfg(feature = "turbo")]
     return crate::turbo::encode(picture, quality);
     #[cfg(not(feature = "turbo"))]
-    encode_in_rust(picture, quality)
-}
-
-#[cfg(not(feature = "turbo"))]
-fn encode_in_rust(picture: &Rgb, quality: u8) -> Result<Vec<u8>, ImageError> {
-    let side = |n: usize| u16::try_from(n).map_err(|_| ImageError::Encode(format!("a side of {n} pixels")));
-    let (width, height) = (side(picture.width)?, side(picture.height)?);
-    let mut bytes = Vec::with_capacity(picture.data.len() / 6);
-    let mut encoder = Encoder::new(&mut bytes, quality);
-    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
-    encoder.encode(&picture.data, width, height, ColorType::Rgb).map_err(|e| ImageError::Encode(e.to_string()))?;
-    Ok(bytes)
+    encode::encode(picture, quality)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jpeg_encoder::{ColorType, Encoder};
 
     fn ramp(width: usize, height: usize) -> Rgb {
         let data = (0..width * height)

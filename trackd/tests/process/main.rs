@@ -1,5 +1,6 @@
 //! The program as a process: what only shows at its edge.
 
 mod commands;
+mod soak;
 mod support;
 mod watch;

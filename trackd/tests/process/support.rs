@@ -105,7 +105,12 @@ pub struct Daemon {
 impl Daemon {
     /// Folders and a model; nothing runs yet.
     pub fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// The same in a folder of its own within `place`.
+    pub fn within(place: &Path) -> Self {
+        let root = tempfile::tempdir_in(place).unwrap();
         let (inbox, outbox) = (root.path().join("in"), root.path().join("out"));
         fs::create_dir_all(&inbox).unwrap();
         let model = model(root.path());
@@ -119,6 +124,12 @@ impl Daemon {
         command.args(["watch", "--model", &self.model, "--settle", "0.4", "--decoder", "builtin"]);
         command.arg("--inbox").arg(&self.inbox).arg("--outbox").arg(&self.outbox);
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// Its process, while it runs.
+    pub fn id(&mut self) -> Option<u32> {
+        let child = self.child.as_mut()?;
+        if child.try_wait().unwrap().is_some() { None } else { Some(child.id()) }
     }
 
     /// Pulls the plug.

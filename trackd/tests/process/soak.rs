@@ -1,0 +1,274 @@
+//! Hundreds of inputs of all kinds, a daemon that is killed at random, a disk that is full at times: in the end every input
+//! has its one result or its one failure, and the daemon needs no more memory and files than in the beginning.
+//!
+//! `SOAK_SECONDS` says for how long (15 if unset), `SOAK_SEED` which random run it is. With `SOAK_DISK`, a folder on a
+//! small file system of its own, that file system is filled up at times (see `.ci/soak`).
+
+use crate::support::{Daemon, bundled, names, picture, sequence, wait_for};
+use shards::order::Rng;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What becomes of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    Done,
+    Failed,
+    NeedsInit,
+    Ignored,
+}
+
+/// A kind of input, and what becomes of it.
+const KINDS: [(&str, Fate); 14] = [
+    ("sequence", Fate::Done),
+    ("moved-in", Fate::Done),
+    ("slowly", Fate::Done),
+    ("video", Fate::Done),
+    ("box-in-json", Fate::Done),
+    ("odd\u{1b}\nname", Fate::Done),
+    ("no-box", Fate::NeedsInit),
+    ("bad-box", Fate::Failed),
+    ("broken-frame", Fate::Failed),
+    ("cut-off", Fate::Failed),
+    ("noise", Fate::Failed),
+    ("no-video", Fate::Failed),
+    ("link", Fate::Ignored),
+    ("unfinished.part", Fate::Ignored),
+];
+
+/// An input that is still being written.
+struct Slow {
+    path: PathBuf,
+    rest: Vec<u8>,
+}
+
+struct Soak {
+    daemon: Daemon,
+    rng: Rng,
+    clip: Vec<u8>,
+    clip_box: Vec<u8>,
+    slow: Vec<Slow>,
+    dropped: Vec<(String, Fate)>,
+}
+
+fn seconds_of(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+impl Soak {
+    fn new() -> Self {
+        let place = std::env::var_os("SOAK_DISK").map_or_else(std::env::temp_dir, PathBuf::from);
+        Self {
+            daemon: Daemon::within(&place),
+            rng: Rng::new(seconds_of("SOAK_SEED", 1)),
+            clip: fs::read(bundled("videos/coin.mp4")).unwrap(),
+            clip_box: fs::read(bundled("videos/coin.txt")).unwrap(),
+            slow: Vec::new(),
+            dropped: Vec::new(),
+        }
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.rng.next_u64() % n
+    }
+
+    /// Drops one input of a kind.
+    fn drop_in(&mut self, (kind, fate): (&str, Fate)) {
+        let name = format!("j{:04}-{kind}", self.dropped.len());
+        let inbox = self.daemon.inbox.clone();
+        let path = inbox.join(&name);
+        let frames = 3 + self.below(8) as usize;
+        let video = |bytes: &[u8], truth: Option<&[u8]>| {
+            if let Some(truth) = truth {
+                fs::write(inbox.join(format!("{name}.txt")), truth).unwrap();
+            }
+            fs::write(inbox.join(format!("{name}.mp4")), bytes).unwrap();
+        };
+        match kind {
+            "moved-in" => {
+                let outside = self.daemon.root.path().join(&name);
+                sequence(&outside, frames);
+                fs::rename(&outside, &path).unwrap();
+            }
+            "slowly" => {
+                fs::write(inbox.join(format!("{name}.txt")), &self.clip_box).unwrap();
+                self.slow.push(Slow { path: path.with_extension("mp4"), rest: self.clip.clone() });
+            }
+            "video" => video(&self.clip, Some(&self.clip_box)),
+            "box-in-json" => {
+                fs::create_dir(&path).unwrap();
+                fs::write(path.join("init.json"), r#"{"targets":[{"frame":1,"region":[40,30,30,30]}]}"#).unwrap();
+                for i in 0..frames {
+                    fs::write(path.join(format!("{i}.jpg")), picture(i)).unwrap();
+                }
+            }
+            "no-box" => {
+                fs::create_dir(&path).unwrap();
+                for i in 0..frames {
+                    fs::write(path.join(format!("{i}.jpg")), picture(i)).unwrap();
+                }
+            }
+            "bad-box" => video(&self.clip, Some(b"nan,1,2,3\n")),
+            "broken-frame" => {
+                sequence(&path, frames);
+                fs::write(path.join("color").join(format!("{frames:08}.jpg")), b"\xff\xd8\xff no picture").unwrap();
+            }
+            "cut-off" => video(&self.clip[..self.clip.len() / 2], Some(&self.clip_box)),
+            "noise" => {
+                let noise: Vec<u8> = (0..4000).map(|_| self.rng.next_u64() as u8).collect();
+                fs::write(path.with_extension("avi"), noise).unwrap();
+            }
+            "no-video" => fs::write(path.with_extension("mkv"), "#EXTM3U\n/etc/passwd\n").unwrap(),
+            "link" => symlink("/etc/passwd", path.with_extension("mp4")).unwrap(),
+            "unfinished.part" => fs::write(&path, &self.clip[..1000]).unwrap(),
+            _ => sequence(&path, frames),
+        }
+        self.dropped.push((name, fate));
+    }
+
+    /// Writes the next piece of everything that is slow.
+    fn write_on(&mut self) {
+        for slow in &mut self.slow {
+            let rest = slow.rest.split_off(slow.rest.len().min(self.clip.len() / 5 + 1));
+            let piece = std::mem::replace(&mut slow.rest, rest);
+            let mut file = fs::OpenOptions::new().create(true).append(true).open(&slow.path).unwrap();
+            file.write_all(&piece).unwrap();
+        }
+        self.slow.retain(|slow| !slow.rest.is_empty());
+    }
+
+    /// Leaves not a byte on the daemon's file system for a while.
+    fn fill_disk(&mut self) {
+        let filler = self.daemon.root.path().join("filler");
+        let mut file = fs::File::create(&filler).unwrap();
+        let full = (0..100_000).any(|_| file.write_all(&[0; 4096]).is_err());
+        assert!(full, "SOAK_DISK is larger than 400 MB");
+        std::thread::sleep(Duration::from_millis(1500));
+        drop(file);
+        fs::remove_file(&filler).unwrap();
+    }
+
+    /// Until nothing is left that happens by itself.
+    fn settle(&mut self) {
+        while !self.slow.is_empty() {
+            self.write_on();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        // What has just been dropped is seen at the next scan.
+        let open = ["seen", "ready", "claimed", "running", "waiting", "failing"];
+        let daemon = &self.daemon;
+        let inputs = self.dropped.iter().filter(|(_, fate)| *fate != Fate::Ignored).count() as u64;
+        wait_for(&format!("an idle daemon; log:\n{}", daemon.log()), || {
+            let known: u64 = ["done", "failed", "needs_init"].iter().map(|s| daemon.count(s)).sum();
+            known >= inputs && open.iter().all(|s| daemon.count(s) == 0)
+        });
+    }
+
+    /// Resident memory in KiB and open files of the daemon.
+    fn weigh(&mut self) -> (u64, usize) {
+        let id = self.daemon.id().unwrap();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let kib = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        (kib, names(Path::new(&format!("/proc/{id}/fd"))).len())
+    }
+
+    /// What became of each input: exactly one thing, and the right one.
+    fn account(&self) {
+        let (done, failed) = (self.daemon.outbox.join("done"), self.daemon.outbox.join("failed"));
+        let mut found: BTreeMap<String, Vec<Fate>> = BTreeMap::new();
+        let number = |name: &str| name.chars().take(5).collect::<String>();
+        for name in names(&done) {
+            assert!(done.join(&name).join("result.json").is_file(), "{name:?} has no result");
+            found.entry(number(&name)).or_default().push(Fate::Done);
+        }
+        for name in names(&failed) {
+            assert!(failed.join(&name).join("error.json").is_file(), "{name:?} has no reason");
+            found.entry(number(&name)).or_default().push(Fate::Failed);
+        }
+        let (_, listed) = self.daemon.ask(&["list"]);
+        for job in listed["jobs"].as_array().unwrap() {
+            if job["state"] == "needs_init" {
+                found.entry(number(job["name"].as_str().unwrap())).or_default().push(Fate::NeedsInit);
+            }
+        }
+        for name in names(&self.daemon.inbox) {
+            let waits = found.get(&number(&name)).is_some_and(|fates| fates.contains(&Fate::NeedsInit));
+            if name.starts_with('j') && !waits {
+                found.entry(number(&name)).or_default().push(Fate::Ignored);
+            }
+        }
+        let mut table: BTreeMap<(&str, Fate), usize> = BTreeMap::new();
+        for (name, fate) in &self.dropped {
+            let became = found.get(&number(name)).cloned().unwrap_or_default();
+            assert_eq!(became, [*fate], "{name:?}; log:\n{}", self.daemon.log());
+            let kind = KINDS.iter().find(|(kind, _)| name.ends_with(kind)).unwrap();
+            *table.entry(*kind).or_default() += 1;
+        }
+        assert_eq!(found.len(), self.dropped.len(), "something is there that nobody dropped");
+        assert_eq!(names(&self.daemon.outbox), [".trackd", "done", "failed"], "temporary folders are gone");
+        for ((kind, fate), count) in table {
+            println!("{count:5} {:<16} {fate:?}", kind.escape_debug().to_string());
+        }
+    }
+}
+
+#[test]
+fn every_input_is_accounted_for_whatever_happens() {
+    let time = Duration::from_secs(seconds_of("SOAK_SECONDS", 15));
+    let mut soak = Soak::new();
+    let (mut kills, mut stops, mut fills) = (0, 0, 0);
+    soak.daemon.start();
+    let started = Instant::now();
+    while started.elapsed() < time / 2 {
+        match soak.below(40) {
+            0..=2 => {
+                soak.daemon.kill();
+                std::thread::sleep(Duration::from_millis(soak.below(300)));
+                soak.daemon.start();
+                kills += 1;
+            }
+            3 => {
+                assert_eq!(soak.daemon.stop(), Some(0), "log:\n{}", soak.daemon.log());
+                soak.daemon.start();
+                stops += 1;
+            }
+            4 if std::env::var_os("SOAK_DISK").is_some() => {
+                soak.fill_disk();
+                fills += 1;
+            }
+            5..=19 => {
+                let kind = soak.below(KINDS.len() as u64) as usize;
+                soak.drop_in(KINDS[kind]);
+            }
+            20..=24 => soak.write_on(),
+            _ => {}
+        }
+        let pause = soak.below(200);
+        std::thread::sleep(Duration::from_millis(pause));
+        assert!(soak.daemon.id().is_some(), "the daemon ended by itself; log:\n{}", soak.daemon.log());
+    }
+    soak.settle();
+    soak.account();
+    let inputs = soak.dropped.len();
+    println!("{inputs} inputs in {} s; {kills} kills, {stops} stops, {fills} times a full disk", time.as_secs() / 2);
+
+    let mut weights = Vec::new();
+    while started.elapsed() < time || weights.len() < 4 {
+        for kind in [KINDS[0], KINDS[7], KINDS[8], KINDS[4], KINDS[10]] {
+            soak.drop_in(kind);
+        }
+        soak.settle();
+        weights.push(soak.weigh());
+    }
+    soak.account();
+    assert_eq!(soak.daemon.stop(), Some(0), "log:\n{}", soak.daemon.log());
+    let (first, last) = (weights[1], weights[weights.len() - 1]);
+    println!("memory {} MiB, then {} MiB; open files {}, then {}", first.0 >> 10, last.0 >> 10, first.1, last.1);
+    assert!(last.0 < first.0 + first.0 / 4 + 16_384, "memory grows, KiB and open files: {weights:?}");
+    assert!(last.1 <= first.1 + 3, "open files are left: {weights:?}");
+}

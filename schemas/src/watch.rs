@@ -44,6 +44,18 @@ pub struct WatchConfig {
     pub overlay: bool,
     /// Seconds to finish running jobs after SIGTERM.
     pub grace_s: f64,
+    /// Megabytes that must be free on the outbox's disk before a job is started.
+    pub min_free_mb: u64,
+    /// Program and arguments that are run when a job is done; the job as JSON on its standard input.
+    pub on_done: Vec<String>,
+    /// The same when a job has failed for good.
+    pub on_failed: Vec<String>,
+    /// Address that the job is posted to as JSON when it is done or has failed; empty = nowhere.
+    pub webhook: String,
+    /// Days after which results are removed from the outbox; 0 = never.
+    pub keep_done_days: f64,
+    /// Days after which failures are removed from the outbox; 0 = never.
+    pub keep_failed_days: f64,
 }
 
 impl Default for WatchConfig {
@@ -61,6 +73,12 @@ impl Default for WatchConfig {
             missing_frames: 0.01,
             overlay: false,
             grace_s: 30.0,
+            min_free_mb: 200,
+            on_done: Vec::new(),
+            on_failed: Vec::new(),
+            webhook: String::new(),
+            keep_done_days: 0.0,
+            keep_failed_days: 0.0,
         }
     }
 }

@@ -107,13 +107,15 @@ pub struct Job {
     pub not_before: u64,
     /// What it looked like when it was last seen, and since when.
     pub looked: Option<(u64, u64)>,
+    /// Somebody wants it to end: it fails as soon as it can.
+    pub cancelled: bool,
 }
 
 impl Job {
     /// A job nobody has looked at yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: State::Seen, attempts: 0, starts: 0, not_before: 0, looked: None }
+        Self { state: State::Seen, attempts: 0, starts: 0, not_before: 0, looked: None, cancelled: false }
     }
 
     fn to(self, state: State) -> Self {
@@ -174,6 +176,8 @@ pub enum Event {
     FailurePublished,
     /// Somebody asks to try it again.
     RetryAsked,
+    /// Somebody asks to end it.
+    CancelAsked,
 }
 
 /// What to do, after the new state is stored.
@@ -187,6 +191,8 @@ pub enum Action {
     PublishFailure,
     /// Move the input of a failed job back into its work folder.
     TakeBack,
+    /// Stop its worker, which then says [`Event::Cancelled`].
+    Stop,
 }
 
 /// How patient to be.
@@ -212,6 +218,7 @@ pub fn next(job: Job, event: Event, now: u64, policy: &Policy) -> (Job, Option<A
         (Ready | Failing | Waiting, Event::WorkerFree) if now < job.not_before => (job, None),
         (Ready, Event::WorkerFree) => (Job { not_before: now + policy.retry, ..job }, Some(Action::Move)),
         (Ready, Event::Moved) => (Job { not_before: 0, ..job.to(Claimed) }, None),
+        (Claimed | Waiting, Event::WorkerFree) if job.cancelled => (job.to(Failing), Some(Action::PublishFailure)),
         (Claimed | Waiting, Event::WorkerFree) if job.starts >= MAX_STARTS.max(policy.attempts) => {
             (job.to(Failing), Some(Action::PublishFailure))
         }
@@ -237,11 +244,19 @@ pub fn next(job: Job, event: Event, now: u64, policy: &Policy) -> (Job, Option<A
         (Failing, Event::FailurePublished) => (job.to(Failed), None),
         (Failed, Event::RetryAsked) => (Job { state: Claimed, ..Job::new() }, Some(Action::TakeBack)),
         (Waiting, Event::RetryAsked) => (Job { not_before: 0, ..job }, None),
+        (Seen | NeedsInit | Ready, Event::CancelAsked) => {
+            (Job { cancelled: true, not_before: 0, ..job.to(Ready) }, None)
+        }
+        (Claimed | Waiting, Event::CancelAsked) => (Job { cancelled: true, not_before: 0, ..job }, None),
+        (Running, Event::CancelAsked) => (Job { cancelled: true, ..job }, Some(Action::Stop)),
         _ => (job, None),
     }
 }
 
 fn looked(job: Job, look: Look, now: u64, policy: &Policy) -> Job {
+    if job.cancelled {
+        return job.to(State::Ready);
+    }
     let since = match job.looked {
         Some((fingerprint, since)) if fingerprint == look.fingerprint && !look.writer => since,
         _ => now,
@@ -277,6 +292,7 @@ pub fn recovered(job: Job, found: Found) -> Job {
         _ if found.result => job.to(Done),
         _ if found.failure && !found.in_work => job.to(Failed),
         Seen | NeedsInit | Ready if found.in_work => job.to(Claimed),
+        Seen | NeedsInit | Ready if found.in_inbox && job.cancelled => job.to(Ready),
         Seen | NeedsInit | Ready if found.in_inbox => job.to(Seen),
         Running if found.in_work => job.to(Claimed),
         Claimed | Waiting | Failing if found.in_work => job,

@@ -4,13 +4,14 @@
 use crate::job::{Job, State};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use schemas::result::ErrorDoc;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Version of the tables this release writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Longest wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -109,7 +110,7 @@ impl Journal {
         if found > VERSION {
             return Err(JournalError::TooNew { path, found });
         }
-        if found < VERSION {
+        if found < 1 {
             db.execute_batch(
                 "BEGIN IMMEDIATE;
                  CREATE TABLE IF NOT EXISTS jobs (
@@ -124,6 +125,20 @@ impl Journal {
                  COMMIT;",
             )
             .map_err(wrap)?;
+        }
+        if found < 2 {
+            // Several programs may find the old version at the same time.
+            let sql = "BEGIN IMMEDIATE;
+                 ALTER TABLE jobs ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
+                 PRAGMA user_version = 2;
+                 COMMIT;";
+            if let Err(source) = db.execute_batch(sql) {
+                drop(db.execute_batch("ROLLBACK"));
+                let now: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(wrap)?;
+                if now < VERSION {
+                    return Err(wrap(source));
+                }
+            }
         }
         Ok(Self { db, path })
     }
@@ -201,7 +216,7 @@ impl Journal {
         let changed = transaction
             .execute(
                 "UPDATE jobs SET state = ?2, attempts = ?3, starts = ?4, not_before = ?5, error = ?6, result = ?7,
-                 updated = ?8, retry = retry AND NOT ?9 WHERE id = ?1",
+                 updated = ?8, retry = retry AND NOT ?9, cancel = cancel AND NOT ?9 WHERE id = ?1",
                 params![
                     id,
                     job.state.as_str(),
@@ -238,6 +253,32 @@ impl Journal {
         let sql =
             "SELECT * FROM jobs WHERE state NOT IN ('done', 'failed', 'gone') OR retry = 1 ORDER BY created, rowid";
         self.query(sql, [])
+    }
+
+    /// The `limit` jobs that were over last, the latest first.
+    ///
+    /// # Errors
+    /// [`JournalError`] when they cannot be read.
+    pub fn latest(&self, limit: u32) -> Result<Vec<Entry>, JournalError> {
+        let sql = "SELECT * FROM jobs WHERE state IN ('done', 'failed') ORDER BY updated DESC, rowid DESC LIMIT ?1";
+        self.query(sql, [limit])
+    }
+
+    /// How many jobs are in each state.
+    ///
+    /// # Errors
+    /// [`JournalError`] when they cannot be counted.
+    pub fn counts(&self) -> Result<BTreeMap<&'static str, u64>, JournalError> {
+        let mut counts: BTreeMap<_, _> = State::ALL.iter().map(|state| (state.as_str(), 0)).collect();
+        let mut statement = self.db.prepare("SELECT state, COUNT(*) FROM jobs GROUP BY state").map_err(self.wrap())?;
+        let rows = statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, u32>(1)?))).map_err(self.wrap())?;
+        for row in rows {
+            let (state, count) = row.map_err(self.wrap())?;
+            if let Some(state) = State::parse(&state) {
+                counts.insert(state.as_str(), u64::from(count));
+            }
+        }
+        Ok(counts)
     }
 
     /// The job of that identity, or the latest one of that name or file name.
@@ -279,10 +320,19 @@ impl Journal {
     /// # Errors
     /// [`JournalError`] when it cannot be stored.
     pub fn ask_retry(&self, id: &str) -> Result<(), JournalError> {
-        self.db
-            .execute("UPDATE jobs SET retry = 1, updated = ?2 WHERE id = ?1", params![id, now()])
-            .map_err(self.wrap())
-            .map(|_| ())
+        self.ask("UPDATE jobs SET retry = 1, updated = ?2 WHERE id = ?1", id)
+    }
+
+    /// Leaves a request to end a job.
+    ///
+    /// # Errors
+    /// [`JournalError`] when it cannot be stored.
+    pub fn ask_cancel(&self, id: &str) -> Result<(), JournalError> {
+        self.ask("UPDATE jobs SET cancel = 1, updated = ?2 WHERE id = ?1", id)
+    }
+
+    fn ask(&self, sql: &str, id: &str) -> Result<(), JournalError> {
+        self.db.execute(sql, params![id, now()]).map_err(self.wrap()).map(|_| ())
     }
 
     /// The box somebody gave a job.
@@ -326,6 +376,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<(Entry, String)> {
         attempts: row.get("attempts")?,
         starts: row.get("starts")?,
         not_before: row.get::<_, i64>("not_before")?.max(0) as u64,
+        cancelled: row.get("cancel")?,
         ..Job::new()
     };
     let entry = Entry {
@@ -365,6 +416,23 @@ mod tests {
         assert_eq!(journal.history("j1").unwrap(), ["seen", "running"]);
         assert_eq!(journal.find("clip").unwrap().unwrap().id, "j1");
         assert!(journal.find("other").unwrap().is_none());
+    }
+
+    #[test]
+    fn an_old_journal_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path()).unwrap();
+        journal.add("j1", OsStr::new("a.mp4"), "a", Job::new()).unwrap();
+        drop(journal);
+        let db = Connection::open(folder.path().join("journal.sqlite")).unwrap();
+        db.execute_batch("ALTER TABLE jobs DROP COLUMN cancel; PRAGMA user_version = 1;").unwrap();
+        drop(db);
+        let journal = Journal::existing(folder.path()).unwrap();
+        assert!(!journal.all().unwrap()[0].job.cancelled);
+        journal.ask_cancel("j1").unwrap();
+        assert!(journal.all().unwrap()[0].job.cancelled);
+        assert_eq!(journal.counts().unwrap()["seen"], 1);
+        assert!(journal.latest(5).unwrap().is_empty());
     }
 
     #[test]

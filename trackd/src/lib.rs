@@ -5,13 +5,14 @@
 //! protocol over a data set, [`report`] compares trackers,
 //! [`trax`] lets the official toolkit drive the tracker. The daemon adds [`scan`] (what lies in the inbox), [`watcher`] (when to look), [`job`] (the
 //! states of a job, a pure function), [`journal`] (what survives a crash), [`publish`] (results appear at once and
-//! complete) and [`daemon`] (what drives all of them). [`cli`] is the command line.
+//! complete), [`http`] (the status page) and [`daemon`] (what drives all of them). [`cli`] is the command line.
 
 pub mod cli;
 pub mod daemon;
 pub mod engine;
 pub mod evaluate;
 pub mod frames;
+pub mod http;
 pub mod input;
 pub mod job;
 pub mod journal;

@@ -38,6 +38,8 @@ pub enum Command {
     List(Journal),
     /// Try a failed job again
     Retry(Retry),
+    /// End a job that is not over; it fails with the code `cancelled`, its input beside it
+    Cancel(Retry),
     /// Decode an H.264 mp4 to PPM on standard output (used by the program itself)
     #[command(name = "decode-h264", hide = true)]
     Decode {
@@ -229,6 +231,13 @@ pub struct Watch {
     /// Also write annotated videos (annotated frames where ffmpeg is not installed)
     #[arg(long)]
     pub overlay: bool,
+    /// Serve a status page, /healthz, /readyz and /metrics here, for example 127.0.0.1:8780; any address but a loopback
+    /// one needs a token in TRACKD_TOKEN
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub http: Option<std::net::SocketAddr>,
+    /// Log as lines of JSON instead of text
+    #[arg(long)]
+    pub log_json: bool,
     /// What decodes video files
     #[arg(long, value_enum, default_value_t)]
     pub decoder: Choice,
@@ -247,7 +256,7 @@ pub struct Init {
     pub journal: Journal,
 }
 
-/// Arguments of `retry`.
+/// Arguments of `retry` and `cancel`.
 #[derive(Debug, Args)]
 pub struct Retry {
     /// The job: its identity, or the name of its input

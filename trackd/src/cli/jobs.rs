@@ -34,6 +34,7 @@ fn document(entry: &Entry) -> Value {
         "error": entry.error,
         "init": entry.given,
         "retry_asked": entry.retry,
+        "cancel_asked": entry.job.cancelled,
         "seen": time(entry.created),
         "updated": time(entry.updated),
     })
@@ -61,6 +62,18 @@ pub fn retry(args: &args::Retry) -> Result<u8, CliError> {
     }
     journal.ask_retry(&entry.id)?;
     answer(&args.journal, &journal, &state, &entry, "will be tried again")
+}
+
+/// `trackd cancel`.
+pub fn cancel(args: &args::Retry) -> Result<u8, CliError> {
+    let (journal, state) = open(&args.journal.outbox)?;
+    let entry = find(&journal, &args.job)?;
+    if entry.job.state.over() || entry.job.state == State::Failing {
+        let wanted = "jobs that are not over can be cancelled";
+        return Err(CliError::State { job: entry.name, state: entry.job.state.as_str(), wanted });
+    }
+    journal.ask_cancel(&entry.id)?;
+    answer(&args.journal, &journal, &state, &entry, "will end")
 }
 
 fn answer(args: &args::Journal, journal: &Journal, state: &Path, entry: &Entry, what: &str) -> Result<u8, CliError> {

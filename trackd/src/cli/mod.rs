@@ -132,7 +132,7 @@ where
             return ExitCode::from(if e.use_stderr() { USAGE } else { DONE });
         }
     };
-    start_log();
+    start_log(matches!(&cli.command, Command::Watch(args) if args.log_json));
     let code = dispatch(cli.command).unwrap_or_else(|e| {
         let code = e.code();
         if code != DONE {
@@ -160,6 +160,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Status(args) => jobs::status(&args),
         Command::List(args) => jobs::list(&args),
         Command::Retry(args) => jobs::retry(&args),
+        Command::Cancel(args) => jobs::cancel(&args),
         Command::Decode { file } => Ok(crate::decode(&file)),
     }
 }
@@ -174,13 +175,14 @@ fn print_json(document: &impl serde::Serialize) -> Result<(), CliError> {
     print(&String::from_utf8_lossy(&crate::publish::pretty(document)))
 }
 
-fn start_log() {
+fn start_log(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,trackd=info"));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
     // A log is there already when several commands run in one process.
-    drop(log.with_target(false).try_init());
+    let log = log.with_target(false);
+    drop(if json { log.json().flatten_event(true).try_init() } else { log.try_init() });
 }
 
 fn bar(length: Option<u64>) -> ProgressBar {
@@ -339,18 +341,35 @@ fn compare(args: args::Report) -> Result<u8, CliError> {
     Ok(DONE)
 }
 
-fn daemon(args: args::Watch) -> Result<u8, CliError> {
-    let mut config = match &args.config {
+/// The configuration as file and command line have it.
+fn effective(
+    file: Option<&Path>,
+    workers: Option<usize>,
+    settle: Option<f64>,
+    overlay: bool,
+) -> Result<WatchConfig, CliError> {
+    let mut config = match file {
         Some(path) => read_config(path)?,
         None => WatchConfig::default(),
     };
-    config.workers = args.workers.unwrap_or(config.workers);
-    config.settle_s = args.settle.unwrap_or(config.settle_s);
-    config.overlay |= args.overlay;
+    config.workers = workers.unwrap_or(config.workers);
+    config.settle_s = settle.unwrap_or(config.settle_s);
+    config.overlay |= overlay;
+    Ok(config)
+}
+
+fn daemon(args: args::Watch) -> Result<u8, CliError> {
+    let (workers, settle, overlay) = (args.workers, args.settle, args.overlay);
+    let config = effective(args.config.as_deref(), workers, settle, overlay)?;
+    // Found again by its whole name, wherever the daemon goes.
+    let file = args.config.map(|path| path.canonicalize().unwrap_or(path));
+    let reload = move || effective(file.as_deref(), workers, settle, overlay).map_err(|e| e.to_string());
     let decoders = decoders(args.decoder)?;
     let engines: Arc<dyn Engines> = Arc::new(ModelEngines::load(&args.model.model, &args.model.device)?);
     let state = args.state.unwrap_or_else(|| args.outbox.join(crate::scan::WORK));
-    let settings = Settings { inbox: args.inbox, outbox: args.outbox, state, config, decoders };
+    let http = args.http.map(|address| (address, std::env::var(crate::http::TOKEN).ok()));
+    let reload = Arc::new(reload);
+    let settings = Settings { inbox: args.inbox, outbox: args.outbox, state, config, decoders, http, reload };
     Ok(match watch(settings, engines)? {
         Ended::Asked => DONE,
         Ended::Interrupted => INTERRUPTED,

@@ -9,21 +9,29 @@
 //! STATE/journal.sqlite         every job and its state (STATE is OUTBOX/.trackd unless said otherwise)
 //! ```
 
+pub mod live;
+mod service;
 mod supervisor;
 mod worker;
 
 use crate::engine::Engines;
+use crate::frames::Limits;
 use crate::frames::video::Decoders;
+use crate::http::{App, Door, HttpError};
 use crate::journal::JournalError;
 use crate::publish::{pretty, replace_file};
 use crate::scan::WORK;
 use crate::watcher::Watcher;
+use live::Live;
 use schemas::watch::WatchConfig;
 use serde::{Deserialize, Serialize};
+use service::Service;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,13 +65,19 @@ pub enum WatchError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The HTTP side.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The system refused a service that the daemon needs.
     #[error("the daemon cannot start: {0}")]
     System(io::Error),
 }
 
+/// Reads the configuration again; an error says what is wrong with it.
+pub type Reload = Arc<dyn Fn() -> Result<WatchConfig, String> + Send + Sync>;
+
 /// Where and how to watch.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The drop folder.
     pub inbox: PathBuf,
@@ -75,6 +89,10 @@ pub struct Settings {
     pub config: WatchConfig,
     /// What decodes videos.
     pub decoders: Decoders,
+    /// Where the HTTP side listens, and the token visitors must show.
+    pub http: Option<(SocketAddr, Option<String>)>,
+    /// Asked at SIGHUP.
+    pub reload: Reload,
 }
 
 /// Why the daemon ended.
@@ -185,14 +203,19 @@ pub fn half_the_cores() -> usize {
     (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
 }
 
+fn workers(config: &WatchConfig) -> usize {
+    match config.workers {
+        0 => half_the_cores(),
+        n => n,
+    }
+}
+
 async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Result<Ended, WatchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WatchError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WatchError::System)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(WatchError::System)?;
     let config = &settings.config;
-    let workers = match config.workers {
-        0 => half_the_cores(),
-        n => n,
-    };
+    let workers = workers(config);
     let grace = seconds(config.grace_s);
     let settle = seconds(config.settle_s);
     let (wake, mut woken) = mpsc::channel(1);
@@ -202,17 +225,46 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
     let mut tick = tokio::time::interval((settle / 4).clamp(Duration::from_millis(50), Duration::from_millis(500)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tracing::info!(inbox = %settings.inbox.display(), outbox = %settings.outbox.display(), workers, "watching");
-    let mut supervisor = tokio::task::block_in_place(|| Supervisor::new(settings, engines, workers, ends))?;
+    let live = Arc::new(Live::default());
+    if let Some((address, token)) = settings.http.clone() {
+        let door = Door::open(address, token).await?;
+        let address = door.address().unwrap_or(address);
+        tracing::info!(%address, "status page at http://{address}/");
+        tokio::spawn(door.serve(App {
+            live: Arc::clone(&live),
+            state: settings.state.clone(),
+            inbox: settings.inbox.clone(),
+            outbox: settings.outbox.clone(),
+            decoders: settings.decoders.clone(),
+            limits: Limits::from(&settings.config),
+            engine: engines.about().engine.clone(),
+            model: engines.about().model_blake3.clone(),
+        }));
+    }
+    let reload = Arc::clone(&settings.reload);
+    let mut supervisor =
+        tokio::task::block_in_place(|| Supervisor::new(settings, engines, workers, ends, Arc::clone(&live)))?;
     if alone {
         tokio::task::block_in_place(|| supervisor.adopt())?;
     }
+    let service = Service::start();
     let mut scanned: Option<Instant> = None;
     let reason = loop {
         let mut scan = false;
+        live.turn();
+        service.alive(supervisor.running());
         tokio::select! {
             _ = woken.recv() => scan = true,
             _ = tick.tick() => {}
             Some(end) = ended.recv() => tokio::task::block_in_place(|| supervisor.finished(end))?,
+            _ = hangup.recv() => match reload() {
+                Ok(config) => {
+                    let workers = self::workers(&config);
+                    tracing::info!(workers, "the configuration was read again");
+                    supervisor.reconfigure(config, workers);
+                }
+                Err(e) => tracing::error!(error = %e, "the configuration is kept as it was"),
+            },
             _ = terminate.recv() => break Ended::Asked,
             _ = interrupt.recv() => break Ended::Interrupted,
         }
@@ -224,10 +276,15 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
         tokio::task::block_in_place(|| supervisor.dispatch())?;
     };
     tracing::info!(running = supervisor.running(), "stopping: finishing what runs");
+    live.stopping.store(true, Ordering::Relaxed);
+    service.stopping();
     let mut deadline = tokio::time::Instant::now() + grace;
     let mut cancelled = false;
     while supervisor.running() > 0 {
+        live.turn();
+        service.alive(supervisor.running());
         tokio::select! {
+            _ = tick.tick() => {}
             Some(end) = ended.recv() => tokio::task::block_in_place(|| supervisor.finished(end))?,
             _ = tokio::time::sleep_until(deadline) => {
                 if cancelled {

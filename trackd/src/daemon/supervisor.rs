@@ -1,5 +1,6 @@
 //! The one place that changes jobs: applies [`crate::job`], stores every new state, then acts.
 
+use super::live::{Live, free_bytes};
 use super::worker::{End, Task, work};
 use super::{Settings, WatchError};
 use crate::engine::Engines;
@@ -10,6 +11,7 @@ use crate::journal::{Entry, Journal};
 use crate::publish::{TEMPORARY, move_into, pretty, publish, published, remove, write_synced};
 use crate::scan::{WORK, claim, inputs, look};
 use schemas::result::ErrorDoc;
+use schemas::watch::WatchConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -37,6 +39,17 @@ pub struct Supervisor {
     workers: usize,
     ends: Sender<End>,
     version: i64,
+    live: Arc<Live>,
+}
+
+fn policy(config: &WatchConfig) -> Policy {
+    let ms = |s: f64| (s.max(0.0) * 1000.0) as u64;
+    Policy {
+        settle: ms(config.settle_s),
+        patience: ms(config.settle_s).saturating_mul(PATIENCE),
+        attempts: config.attempts.max(1),
+        retry: ms(config.retry_s),
+    }
 }
 
 fn now() -> u64 {
@@ -50,20 +63,15 @@ impl Supervisor {
         engines: Arc<dyn Engines>,
         workers: usize,
         ends: Sender<End>,
+        live: Arc<Live>,
     ) -> Result<Self, WatchError> {
         let journal = Journal::open(&settings.state)?;
-        let ms = |s: f64| (s.max(0.0) * 1000.0) as u64;
-        let config = &settings.config;
-        let policy = Policy {
-            settle: ms(config.settle_s),
-            patience: ms(config.settle_s).saturating_mul(PATIENCE),
-            attempts: config.attempts.max(1),
-            retry: ms(config.retry_s),
-        };
+        let policy = policy(&settings.config);
         // No version the journal can have: requests that were left while nothing ran are looked for first.
         let version = -1;
         let (jobs, running) = (BTreeMap::new(), BTreeMap::new());
-        let mut new = Self { settings, engines, journal, policy, jobs, added: 0, running, workers, ends, version };
+        let mut new =
+            Self { settings, engines, journal, policy, jobs, added: 0, running, workers, ends, version, live };
         new.recover()?;
         Ok(new)
     }
@@ -224,6 +232,9 @@ impl Supervisor {
             if stored.retry {
                 self.retry(key)?;
             }
+            if stored.job.cancelled && self.jobs.get(&key).is_some_and(|e| !e.job.cancelled) {
+                self.apply(key, Event::CancelAsked)?;
+            }
         }
         Ok(true)
     }
@@ -273,8 +284,32 @@ impl Supervisor {
         remove(&folder)
     }
 
+    /// From now on works by another configuration; what runs keeps the one it was started with.
+    pub fn reconfigure(&mut self, config: WatchConfig, workers: usize) {
+        self.policy = policy(&config);
+        self.settings.config = config;
+        self.workers = workers;
+    }
+
+    /// Whether the outbox's disk has room for more results. Says so in the log when that changes.
+    fn has_room(&self) -> bool {
+        let Some(free) = free_bytes(&self.settings.outbox) else { return true };
+        self.live.free.store(free, Ordering::Relaxed);
+        let full = free < self.settings.config.min_free_mb.saturating_mul(1 << 20);
+        if self.live.paused.swap(full, Ordering::Relaxed) != full {
+            let (free, wanted) = (free >> 20, self.settings.config.min_free_mb);
+            if full {
+                tracing::warn!(free_mb = free, min_free_mb = wanted, "the disk is nearly full; nothing new is started");
+            } else {
+                tracing::info!(free_mb = free, "the disk has room again");
+            }
+        }
+        !full
+    }
+
     /// Looks at everything in the inbox.
     pub fn scan(&mut self) -> Result<(), WatchError> {
+        self.live.rescans.fetch_add(1, Ordering::Relaxed);
         let inbox = self.settings.inbox.clone();
         let avoid = [self.settings.outbox.clone(), self.settings.state.clone()];
         let names = match inputs(&inbox, &avoid) {
@@ -322,7 +357,10 @@ impl Supervisor {
     /// Gives free workers something to do.
     pub fn dispatch(&mut self) -> Result<(), WatchError> {
         let time = now();
+        let room = self.has_room();
         let waits = |e: &Entry| match e.job.state {
+            // A cancelled job and a failure take no room: their input is moved.
+            State::Ready | State::Claimed | State::Waiting if !room && !e.job.cancelled => false,
             State::Ready | State::Claimed | State::Failing => true,
             State::Waiting => e.job.not_before <= time,
             _ => false,
@@ -340,6 +378,7 @@ impl Supervisor {
     /// A worker has ended.
     pub fn finished(&mut self, end: End) -> Result<(), WatchError> {
         self.running.remove(&end.id);
+        self.live.end(&end.id);
         let Some((key, entry)) = self.jobs.iter_mut().find(|(_, e)| e.id == end.id) else { return Ok(()) };
         let key = *key;
         let event = match end.outcome {
@@ -372,6 +411,12 @@ impl Supervisor {
             let entry = entry.clone();
             if changed {
                 self.journal.store(&entry)?;
+                match job.state {
+                    State::Done => self.live.published(),
+                    State::Failed => _ = self.live.failed.fetch_add(1, Ordering::Relaxed),
+                    State::Waiting => _ = self.live.retries.fetch_add(1, Ordering::Relaxed),
+                    _ => {}
+                }
                 tracing::info!(job = %entry.id, name = %shown(&entry.name), state = job.state.as_str(), "job");
             }
             event = match action {
@@ -386,6 +431,12 @@ impl Supervisor {
                     }
                     Event::FailurePublished
                 }),
+                Some(Action::Stop) => {
+                    if let Some(flag) = self.running.get(&entry.id) {
+                        flag.store(true, Ordering::Relaxed);
+                    }
+                    None
+                }
                 Some(Action::TakeBack) | None => None,
             };
             if job.state == State::Done {
@@ -425,6 +476,7 @@ impl Supervisor {
             limits: Limits::from(&self.settings.config),
             overlay: self.settings.config.overlay,
             cancel,
+            progress: self.live.start(&entry.id),
         };
         let (engines, ends) = (Arc::clone(&self.engines), self.ends.clone());
         tokio::task::spawn_blocking(move || {
@@ -439,15 +491,22 @@ impl Supervisor {
         let publish_all = || -> io::Result<PathBuf> {
             let temporary = self.temporary(&entry.id);
             fs::create_dir_all(&temporary)?;
-            let document = entry.error.clone().unwrap_or_else(|| ErrorDoc {
+            let says = |code: &str, message: String| ErrorDoc {
                 name: entry.name.clone(),
                 job: Some(entry.id.clone()),
                 stage: "track".to_owned(),
-                code: "crashed".to_owned(),
-                message: format!("the program ended {} times while it tracked this input", entry.job.starts),
+                code: code.to_owned(),
+                message,
                 attempts: entry.job.starts,
                 decoder_log: String::new(),
-            });
+            };
+            let document = match &entry.error {
+                _ if entry.job.cancelled => says("cancelled", "somebody asked to end this job".to_owned()),
+                Some(error) => error.clone(),
+                None => {
+                    says("crashed", format!("the program ended {} times while it tracked this input", entry.job.starts))
+                }
+            };
             write_synced(&temporary.join("error.json"), &pretty(&document))?;
             let work = self.work(&entry.id);
             for item in fs::read_dir(&work).into_iter().flatten() {

@@ -1,5 +1,6 @@
 //! One job, on a thread of its own: track, write, publish.
 
+use super::live::Progress;
 use crate::engine::Engines;
 use crate::frames::Limits;
 use crate::frames::video::Decoders;
@@ -35,6 +36,8 @@ pub struct Task {
     pub overlay: bool,
     /// Set to stop between two frames.
     pub cancel: Arc<AtomicBool>,
+    /// Told about every frame.
+    pub progress: Arc<Progress>,
 }
 
 /// How a worker ended.
@@ -98,7 +101,8 @@ fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<(), JobE
         overlay: task.overlay,
         job: Some(task.id.clone()),
     };
-    run(&input, &start, engines, &options, temporary, &task.cancel, &|_, _| {}).map(|_| ())
+    run(&input, &start, engines, &options, temporary, &task.cancel, &|frame, of| task.progress.at(frame, of))
+        .map(|_| ())
 }
 
 fn failure(task: &Task, e: &JobError) -> Failure {

@@ -70,6 +70,32 @@ fn faults_are_told_apart() {
 }
 
 #[test]
+fn a_cancelled_job_fails_from_everywhere() {
+    let found = Found { result: false, failure: false, in_work: false, in_inbox: true };
+    for state in State::ALL.into_iter().filter(|s| !s.over() && *s != State::Failing) {
+        let (mut job, action) = step(Job { state, not_before: 9000, ..Job::new() }, Event::CancelAsked, 0);
+        assert_eq!(action, (state == State::Running).then_some(Action::Stop));
+        if state == State::Running {
+            job = step(job, Event::Cancelled, 0).0;
+        }
+        if state.in_inbox() {
+            assert_eq!(recovered(job, found).state, State::Ready);
+            let open = Event::Looked(Look { writer: true, ..seen(1) });
+            assert_eq!(step(job, open, 0).0.state, State::Ready);
+            let (moving, action) = step(job, Event::WorkerFree, 0);
+            assert_eq!(action, Some(Action::Move));
+            job = step(moving, Event::Moved, 0).0;
+        }
+        assert_eq!(step(job, Event::WorkerFree, 0).1, Some(Action::PublishFailure), "{state:?}");
+    }
+    // What was finished before the worker heard of it counts.
+    let (job, _) = step(running(), Event::CancelAsked, 0);
+    assert_eq!(step(job, Event::Published, 0).0.state, State::Done);
+    let failed = Job { state: State::Failed, cancelled: true, ..Job::new() };
+    assert!(!step(failed, Event::RetryAsked, 0).0.cancelled);
+}
+
+#[test]
 fn what_crashes_the_program_again_and_again_fails() {
     let mut job = Job { state: State::Claimed, ..Job::new() };
     let found = Found { result: false, failure: false, in_work: true, in_inbox: false };
@@ -110,6 +136,7 @@ enum Happens {
     Dispatch,
     Finish(Option<Fault>),
     AskRetry,
+    AskCancel,
     /// The program dies: before the next thing it does takes effect, and starts again.
     Crash,
     /// The program dies between doing the next thing and storing what follows from it.
@@ -159,7 +186,7 @@ impl World {
             self.journal = Job { looked: None, ..job };
             event = match action {
                 Some(Action::Move) => {
-                    assert!(!self.writer, "claimed while it was being written");
+                    assert!(!self.writer || job.cancelled, "claimed while it was being written");
                     self.place = Place::Work;
                     Some(Event::Moved)
                 }
@@ -177,8 +204,11 @@ impl World {
                 }
                 Some(Action::Run) => {
                     assert_eq!(self.place, Place::Work, "started without its input");
+                    assert!(!job.cancelled, "started although cancelled");
                     None
                 }
+                // The worker stops between two frames.
+                Some(Action::Stop) => Some(Event::Cancelled),
                 None => None,
             };
             if event.is_some() && self.die_after_acting {
@@ -222,6 +252,7 @@ impl World {
                 self.retries += 1;
                 self.apply(Event::RetryAsked);
             }
+            Happens::AskCancel if !self.memory.state.over() => self.apply(Event::CancelAsked),
             Happens::Crash => self.crash(),
             Happens::CrashAfterActing => self.die_after_acting = true,
             _ => {}
@@ -251,6 +282,7 @@ fn anything() -> impl Strategy<Value = Happens> {
         3 => prop_oneof![Just(Fault::Permanent), Just(Fault::Passing), Just(Fault::DiskFull)]
             .prop_map(|f| Happens::Finish(Some(f))),
         1 => Just(Happens::AskRetry),
+        1 => Just(Happens::AskCancel),
         2 => Just(Happens::Crash),
         2 => Just(Happens::CrashAfterActing),
     ]

@@ -271,7 +271,8 @@ impl Journal {
     pub fn counts(&self) -> Result<BTreeMap<&'static str, u64>, JournalError> {
         let mut counts: BTreeMap<_, _> = State::ALL.iter().map(|state| (state.as_str(), 0)).collect();
         let mut statement = self.db.prepare("SELECT state, COUNT(*) FROM jobs GROUP BY state").map_err(self.wrap())?;
-        let rows = statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, u32>(1)?))).map_err(self.wrap())?;
+        let rows =
+            statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, u32>(1)?))).map_err(self.wrap())?;
         for row in rows {
             let (state, count) = row.map_err(self.wrap())?;
             if let Some(state) = State::parse(&state) {

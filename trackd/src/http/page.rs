@@ -64,13 +64,18 @@ fn page(title: &str, refresh: bool, body: &str) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">{refresh}\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{}</title>\
          <link rel=\"stylesheet\" href=\"/style.css\"></head>\n<body>\n{body}</body></html>\n",
-        escape(title)
+        shown(title)
     )
 }
 
 /// Text from outside on one line, without control characters.
 fn shown(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    shown_lines(&text.replace('\n', "\u{fffd}"))
+}
+
+/// The same on several lines.
+fn shown_lines(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
     escape(&plain)
 }
 
@@ -220,7 +225,7 @@ pub fn job(app: &App, entry: &Entry, history: &[String], files: &[&str]) -> Stri
             shown(&error.message),
             escape(&error.code),
             error.attempts,
-            escape(&error.decoder_log)
+            shown_lines(&error.decoder_log)
         );
     }
     for picture in ["strip.jpg", "plot.svg"] {

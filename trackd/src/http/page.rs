@@ -26,7 +26,7 @@ form { display: inline; margin: 0; } button { font: inherit; padding: .1rem .6re
 .muted { opacity: .7; } .wide { overflow-x: auto; } pre { white-space: pre-wrap; }
 img { max-width: 100%; } .strip { height: 44px; vertical-align: middle; }
 #stage { position: relative; display: inline-block; cursor: crosshair; touch-action: none; }
-#stage img { display: block; user-select: none; } #box { position: absolute; border: 2px solid #2da44e; pointer-events: none; }
+#stage img { display: block; user-select: none; } #box { display: none; position: absolute; border: 2px solid #2da44e; pointer-events: none; }
 input[type=number] { width: 6em; }
 ";
 
@@ -42,7 +42,7 @@ const at = event => {
   return [clip((event.clientX - frame.left) / frame.width), clip((event.clientY - frame.top) / frame.height)];
 };
 const show = (x, y, w, h) => {
-  Object.assign(box.style, { left: 100 * x + '%', top: 100 * y + '%', width: 100 * w + '%', height: 100 * h + '%' });
+  Object.assign(box.style, { display: 'block', left: 100 * x + '%', top: 100 * y + '%', width: 100 * w + '%', height: 100 * h + '%' });
 };
 const draw = event => {
   const to = at(event);

@@ -6,11 +6,13 @@
 //! NAME_001_time.value        seconds of the tracker per frame
 //! NAME_001_lost.value        1 where the target is reported lost
 //! result.json, result.arrow  the same with provenance, and as a table
+//! strip.jpg, plot.svg        eight annotated frames; confidence, overlap and lost spans over time
 //! eval.json                  VOT measures, where there is ground truth for every frame
 //! overlay.mp4 or overlay/    annotated video or frames, on request
 //! ```
 
 mod overlay;
+mod picture;
 mod table;
 
 use crate::engine::{Engines, TrackEngine};
@@ -19,6 +21,7 @@ use crate::frames::video::Decoders;
 use crate::frames::{FrameError, Frames, Limits};
 use crate::input::{Input, InputError, Source, Start};
 use overlay::Overlay;
+use picture::Strip;
 use schemas::format::writer_stamp;
 use schemas::result::{Provenance, ResultDoc};
 use shards::image::Rgb;
@@ -208,6 +211,7 @@ struct Pass {
     decoder: &'static str,
     warnings: Vec<String>,
     overlay: Vec<String>,
+    strip: Option<Vec<u8>>,
 }
 
 /// Tracks `input` from `start` and writes the results into the existing folder `out`; every file is flushed to disk
@@ -245,9 +249,17 @@ pub fn run(
         write(name, bytes)?;
     }
     write(format!("{}_001_lost.value", input.name), table::lost(&pass.frames))?;
+    if let Some(strip) = pass.strip {
+        write(STRIP.to_owned(), strip)?;
+    }
+    let overlaps = truth.as_ref().map_or_else(Vec::new, |truth| overlaps(&trajectory, truth));
+    let plot = picture::plot(&pass.frames, &overlaps).map_err(drawing(out, "plot.svg"))?;
+    write("plot.svg".to_owned(), plot.into_bytes())?;
     let mut mean_overlap = None;
     if let Some(truth) = &truth {
-        mean_overlap = mean_iou(&trajectory, truth, start.frame as usize);
+        let later: Vec<f64> =
+            overlaps.iter().skip(start.frame as usize + 1).copied().filter(|o| o.is_finite()).collect();
+        mean_overlap = (!later.is_empty()).then(|| later.iter().sum::<f64>() / later.len() as f64);
         let run = match undisturbed(&trajectory, truth, start, pass.size) {
             true => Ok(trajectory),
             false => supervised(input, truth, engines, options, Dialect::Mindspore, pass.size, cancel),
@@ -299,6 +311,14 @@ pub fn run(
     Ok(doc)
 }
 
+const STRIP: &str = "strip.jpg";
+
+/// A picture of the result could not be made.
+fn drawing<E: std::fmt::Display>(out: &Path, name: &str) -> impl FnOnce(E) -> JobError + use<E> {
+    let path = out.join(name);
+    move |e| JobError::Output { path, source: io::Error::other(e.to_string()) }
+}
+
 /// One pass over the frames without resets.
 fn track(
     input: &Input,
@@ -313,6 +333,7 @@ fn track(
     let truth = if options.overlay { input.groundtruth_lines()? } else { Vec::new() };
     let mut overlay = if options.overlay { Some(Overlay::new(out, options.decoders.ffmpeg.as_deref())) } else { None };
     let mut found = Vec::new();
+    let mut strip = Strip::new();
     let mut size = (0, 0);
     while let Some(frame) = frames.next() {
         let frame = frame?;
@@ -322,6 +343,7 @@ fn track(
         }
         size = (frame.width as u32, frame.height as u32);
         let tracked = step(tracker, &frame, index, start)?;
+        strip.add(&frame, tracked.output).map_err(drawing(out, STRIP))?;
         if let Some(overlay) = &mut overlay {
             let truth = truth.get(found.len()).and_then(Region::bounding_rect);
             overlay.add(frame, tracked.output, truth)?;
@@ -338,7 +360,8 @@ fn track(
         Some(overlay) => overlay.finish(&mut warnings)?,
         None => Vec::new(),
     };
-    Ok(Pass { frames: found, size, decoder, warnings, overlay })
+    let strip = strip.finish().map_err(drawing(out, STRIP))?;
+    Ok(Pass { frames: found, size, decoder, warnings, overlay, strip })
 }
 
 fn step(tracker: &mut dyn TrackEngine, frame: &Rgb, index: u64, start: &Start) -> Result<Tracked, JobError> {
@@ -373,14 +396,10 @@ fn trajectory(frames: &[Tracked], start: &Start) -> Trajectory {
     trajectory
 }
 
-/// Mean continuous overlap after the initial frame, with the boxes around the ground truth.
-fn mean_iou(trajectory: &Trajectory, truth: &[Region], start: usize) -> Option<f64> {
-    let pairs = trajectory.regions.iter().zip(truth).skip(start + 1);
-    let overlaps: Vec<f64> = pairs
-        .filter_map(|(r, t)| Some(vot::overlap::iou(&r.bounding_rect()?, &t.bounding_rect()?)))
-        .filter(|o| o.is_finite())
-        .collect();
-    (!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64)
+/// Overlap of each frame with its ground truth; `NaN` where one of them has no box.
+fn overlaps(trajectory: &Trajectory, truth: &[Region]) -> Vec<f64> {
+    let iou = |r: &Region, t: &Region| Some(vot::overlap::iou(&r.bounding_rect()?, &t.bounding_rect()?));
+    trajectory.regions.iter().zip(truth).map(|(r, t)| iou(r, t).unwrap_or(f64::NAN)).collect()
 }
 
 /// Whether the supervised protocol would have made exactly this run: started on the first ground truth and never

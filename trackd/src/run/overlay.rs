@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use vot::Rect;
 
-const FOUND: [u8; 3] = [40, 220, 60];
-const LOST: [u8; 3] = [230, 40, 40];
+pub(super) const FOUND: [u8; 3] = [40, 220, 60];
+pub(super) const LOST: [u8; 3] = [230, 40, 40];
 const TRUTH: [u8; 3] = [255, 255, 255];
 const QUALITY: u8 = 88;
 
@@ -116,7 +116,7 @@ fn start(ffmpeg: &Path, file: &Path) -> io::Result<Running> {
 }
 
 /// A frame of 2 px around a box, clipped to the picture.
-fn draw(picture: &mut Rgb, [x, y, w, h]: [f64; 4], colour: [u8; 3]) {
+pub(super) fn draw(picture: &mut Rgb, [x, y, w, h]: [f64; 4], colour: [u8; 3]) {
     let line = 2.0;
     fill(picture, [x, y, w, line], colour);
     fill(picture, [x, y + h - line, w, line], colour);

@@ -31,12 +31,14 @@ fn dropped_while_down_is_tracked_once() {
         [
             "eval.json",
             "input",
+            "plot.svg",
             "result.arrow",
             "result.json",
             "seq_001.txt",
             "seq_001_confidence.value",
             "seq_001_lost.value",
             "seq_001_time.value",
+            "strip.jpg",
         ]
     );
     assert_eq!(names(&done.join("input/seq/color")).len(), 6);

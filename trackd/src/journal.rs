@@ -216,7 +216,7 @@ impl Journal {
         let changed = transaction
             .execute(
                 "UPDATE jobs SET state = ?2, attempts = ?3, starts = ?4, not_before = ?5, error = ?6, result = ?7,
-                 updated = ?8, retry = retry AND NOT ?9, cancel = cancel AND NOT ?9 WHERE id = ?1",
+                 updated = ?8, retry = retry AND NOT ?9 WHERE id = ?1",
                 params![
                     id,
                     job.state.as_str(),
@@ -316,12 +316,12 @@ impl Journal {
             .map(|_| ())
     }
 
-    /// Leaves a request to try a job again.
+    /// Leaves a request to try a job again; takes back one to end it.
     ///
     /// # Errors
     /// [`JournalError`] when it cannot be stored.
     pub fn ask_retry(&self, id: &str) -> Result<(), JournalError> {
-        self.ask("UPDATE jobs SET retry = 1, updated = ?2 WHERE id = ?1", id)
+        self.ask("UPDATE jobs SET retry = 1, cancel = 0, updated = ?2 WHERE id = ?1", id)
     }
 
     /// Leaves a request to end a job.

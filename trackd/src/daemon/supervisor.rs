@@ -405,6 +405,10 @@ impl Supervisor {
         while let Some(current) = event.take() {
             let Some(entry) = self.jobs.get_mut(&key) else { return Ok(()) };
             let (job, action) = next(entry.job, current, now(), &self.policy);
+            if job.state == State::Failing {
+                let document = reason(&Entry { job, ..entry.clone() });
+                entry.error = Some(document);
+            }
             let changed =
                 (job.state, job.attempts, job.starts) != (entry.job.state, entry.job.attempts, entry.job.starts);
             entry.job = job;
@@ -491,23 +495,7 @@ impl Supervisor {
         let publish_all = || -> io::Result<PathBuf> {
             let temporary = self.temporary(&entry.id);
             fs::create_dir_all(&temporary)?;
-            let says = |code: &str, message: String| ErrorDoc {
-                name: entry.name.clone(),
-                job: Some(entry.id.clone()),
-                stage: "track".to_owned(),
-                code: code.to_owned(),
-                message,
-                attempts: entry.job.starts,
-                decoder_log: String::new(),
-            };
-            let document = match &entry.error {
-                _ if entry.job.cancelled => says("cancelled", "somebody asked to end this job".to_owned()),
-                Some(error) => error.clone(),
-                None => {
-                    says("crashed", format!("the program ended {} times while it tracked this input", entry.job.starts))
-                }
-            };
-            write_synced(&temporary.join("error.json"), &pretty(&document))?;
+            write_synced(&temporary.join("error.json"), &pretty(&reason(entry)))?;
             let work = self.work(&entry.id);
             for item in fs::read_dir(&work).into_iter().flatten() {
                 move_into(&item?.path(), &temporary)?;
@@ -545,6 +533,24 @@ impl Supervisor {
         if let Err(e) = deliver() {
             tracing::warn!(job = %entry.id, error = %e, "the input stays in {}", work.display());
         }
+    }
+}
+
+/// Why a job fails.
+fn reason(entry: &Entry) -> ErrorDoc {
+    let says = |code: &str, message: String| ErrorDoc {
+        name: entry.name.clone(),
+        job: Some(entry.id.clone()),
+        stage: "track".to_owned(),
+        code: code.to_owned(),
+        message,
+        attempts: entry.job.starts,
+        decoder_log: String::new(),
+    };
+    match &entry.error {
+        _ if entry.job.cancelled => says("cancelled", "somebody asked to end this job".to_owned()),
+        Some(error) => error.clone(),
+        None => says("crashed", format!("the program ended {} times while it tracked this input", entry.job.starts)),
     }
 }
 

@@ -119,10 +119,16 @@ impl Daemon {
 
     /// Starts the daemon with a short settling time.
     pub fn start(&mut self) {
+        self.start_with(&[], &[]);
+    }
+
+    /// The same with more arguments and variables.
+    pub fn start_with(&mut self, args: &[&str], variables: &[(&str, &str)]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.root.path().join("log")).unwrap();
         let mut command = trackd();
         command.args(["watch", "--model", &self.model, "--settle", "0.4", "--decoder", "builtin"]);
         command.arg("--inbox").arg(&self.inbox).arg("--outbox").arg(&self.outbox);
+        command.args(args).envs(variables.iter().copied());
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 

@@ -169,10 +169,10 @@ fn a_result_the_journal_does_not_know_is_not_made_again() {
 #[test]
 fn asked_to_end_it_finishes_what_runs() {
     let mut daemon = Daemon::new();
-    sequence(&daemon.inbox.join("long"), 150);
-    sequence(&daemon.inbox.join("next"), 150);
+    sequence(&daemon.inbox.join("long"), 600);
+    sequence(&daemon.inbox.join("next"), 600);
     daemon.start();
-    wait_for("a running job", || daemon.count("running") == 1);
+    wait_for(&format!("a running job; log:\n{}", daemon.log()), || daemon.count("running") == 1);
     assert_eq!(daemon.stop(), Some(0));
     assert_eq!(names(&daemon.outbox.join("done")).len(), 1);
     assert_eq!((daemon.count("running"), daemon.count("done")), (0, 1));
@@ -296,4 +296,36 @@ fn two_daemons_cannot_share_a_journal_and_folders_must_be_usable() {
     let (code, _, err) =
         crate::support::run(&["watch", "--inbox", inbox, "--outbox", outbox, "--model", model, "--config", config]);
     assert!(code == 2 && err.contains("settle_s"), "{err}");
+}
+
+#[test]
+fn a_job_is_cancelled_wherever_it_stands() {
+    let mut daemon = Daemon::new();
+    fs::copy(bundled("videos/bird.mp4"), daemon.inbox.join("bare.mp4")).unwrap();
+    sequence(&daemon.inbox.join("long"), 3000);
+    daemon.start();
+    wait_for("a job without a box and one that runs", || {
+        daemon.count("needs_init") == 1 && daemon.count("running") == 1
+    });
+    assert_eq!(daemon.ask(&["cancel", "bare"]).0, 0);
+    assert_eq!(daemon.ask(&["cancel", "long"]).0, 0);
+    for name in ["bare", "long"] {
+        let folder = daemon.outbox.join("failed").join(name);
+        wait_for(&format!("{name}; log:\n{}", daemon.log()), || folder.join("error.json").exists());
+        assert_eq!(json(&folder.join("error.json"))["code"], "cancelled");
+    }
+    assert!(daemon.outbox.join("failed/bare/bare.mp4").is_file());
+    assert_eq!(names(&daemon.outbox.join("failed/long/long/color")).len(), 3000);
+    wait_for("both failed", || daemon.count("failed") == 2);
+    let (code, answer) = daemon.ask(&["cancel", "long"]);
+    assert_eq!(code, 2, "{answer}");
+    // Tried again, it runs; cancelled while no daemon runs, it ends when one does.
+    assert_eq!(daemon.ask(&["retry", "long"]).0, 0);
+    wait_for("the job to run again", || daemon.count("running") == 1);
+    daemon.kill();
+    assert_eq!(daemon.ask(&["cancel", "long"]).0, 0);
+    daemon.start();
+    wait_for("the job to fail", || daemon.count("failed") == 2);
+    assert_eq!(names(&daemon.inbox), [".trackd"]);
+    assert!(names(&daemon.outbox.join("done")).is_empty());
 }

@@ -71,11 +71,35 @@ pub struct Entry {
     pub retry: bool,
 }
 
+impl Entry {
+    /// The job as `trackd list --json` shows it.
+    #[must_use]
+    pub fn document(&self) -> serde_json::Value {
+        let time = |s: i64| jiff::Timestamp::from_second(s).map_or_else(|_| String::new(), |t| t.to_string());
+        serde_json::json!({
+            "id": self.id,
+            "name": self.name,
+            "file": self.file.to_string_lossy(),
+            "state": self.job.state.as_str(),
+            "attempts": self.job.attempts,
+            "result": self.result,
+            "error": self.error,
+            "init": self.given,
+            "retry_asked": self.retry,
+            "cancel_asked": self.job.cancelled,
+            "seen": time(self.created),
+            "updated": time(self.updated),
+        })
+    }
+}
+
 /// The open journal.
 #[derive(Debug)]
 pub struct Journal {
     db: Connection,
     path: PathBuf,
+    /// Ends of jobs are noted as not told yet.
+    tells: bool,
 }
 
 fn now() -> i64 {
@@ -130,6 +154,7 @@ impl Journal {
             // Several programs may find the old version at the same time.
             let sql = "BEGIN IMMEDIATE;
                  ALTER TABLE jobs ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
+                 ALTER TABLE jobs ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
                  PRAGMA user_version = 2;
                  COMMIT;";
             if let Err(source) = db.execute_batch(sql) {
@@ -140,7 +165,12 @@ impl Journal {
                 }
             }
         }
-        Ok(Self { db, path })
+        Ok(Self { db, path, tells: false })
+    }
+
+    /// From now on ends of jobs wait to be told to others, see [`Journal::untold`].
+    pub fn tell_ends(&mut self) {
+        self.tells = true;
     }
 
     fn wrap(&self) -> impl Fn(rusqlite::Error) -> JournalError + '_ {
@@ -211,12 +241,13 @@ impl Journal {
         let Entry { id, job, error, result, .. } = entry;
         let error = error.as_ref().map(|e| serde_json::json!(e).to_string());
         let path = self.path.clone();
+        let ends = self.tells && matches!(job.state, State::Done | State::Failed);
         let wrap = |source| JournalError::Sqlite { path: path.clone(), source };
         let transaction = self.db.transaction().map_err(wrap)?;
         let changed = transaction
             .execute(
                 "UPDATE jobs SET state = ?2, attempts = ?3, starts = ?4, not_before = ?5, error = ?6, result = ?7,
-                 updated = ?8, retry = retry AND NOT ?9 WHERE id = ?1",
+                 updated = ?8, retry = retry AND NOT ?9, told = NOT ?10 WHERE id = ?1",
                 params![
                     id,
                     job.state.as_str(),
@@ -226,7 +257,8 @@ impl Journal {
                     error,
                     result,
                     now(),
-                    answered
+                    answered,
+                    ends
                 ],
             )
             .map_err(wrap)?;
@@ -262,6 +294,39 @@ impl Journal {
     pub fn latest(&self, limit: u32) -> Result<Vec<Entry>, JournalError> {
         let sql = "SELECT * FROM jobs WHERE state IN ('done', 'failed') ORDER BY updated DESC, rowid DESC LIMIT ?1";
         self.query(sql, [limit])
+    }
+
+    /// Jobs whose end nobody has been told of, oldest first.
+    ///
+    /// # Errors
+    /// [`JournalError`] when they cannot be read.
+    pub fn untold(&self) -> Result<Vec<Entry>, JournalError> {
+        self.query("SELECT * FROM jobs WHERE told = 0 AND state IN ('done', 'failed') ORDER BY updated, rowid", [])
+    }
+
+    /// Notes that the end of a job was told.
+    ///
+    /// # Errors
+    /// [`JournalError`] when it cannot be stored.
+    pub fn told(&self, id: &str) -> Result<(), JournalError> {
+        self.db.execute("UPDATE jobs SET told = 1 WHERE id = ?1", [id]).map_err(self.wrap()).map(|_| ())
+    }
+
+    /// Jobs that ended in `state` at least `seconds` ago and whose results are still there.
+    ///
+    /// # Errors
+    /// [`JournalError`] when they cannot be read.
+    pub fn older(&self, state: State, seconds: i64) -> Result<Vec<Entry>, JournalError> {
+        let sql = "SELECT * FROM jobs WHERE state = ?1 AND updated <= ?2 AND result IS NOT NULL AND retry = 0";
+        self.query(sql, params![state.as_str(), now() - seconds])
+    }
+
+    /// Notes that a job's results are no longer there.
+    ///
+    /// # Errors
+    /// [`JournalError`] when it cannot be stored.
+    pub fn removed(&self, id: &str) -> Result<(), JournalError> {
+        self.db.execute("UPDATE jobs SET result = NULL WHERE id = ?1", [id]).map_err(self.wrap()).map(|_| ())
     }
 
     /// How many jobs are in each state.
@@ -426,7 +491,10 @@ mod tests {
         journal.add("j1", OsStr::new("a.mp4"), "a", Job::new()).unwrap();
         drop(journal);
         let db = Connection::open(folder.path().join("journal.sqlite")).unwrap();
-        db.execute_batch("ALTER TABLE jobs DROP COLUMN cancel; PRAGMA user_version = 1;").unwrap();
+        db.execute_batch(
+            "ALTER TABLE jobs DROP COLUMN cancel; ALTER TABLE jobs DROP COLUMN told; PRAGMA user_version = 1;",
+        )
+        .unwrap();
         drop(db);
         let journal = Journal::existing(folder.path()).unwrap();
         assert!(!journal.all().unwrap()[0].job.cancelled);

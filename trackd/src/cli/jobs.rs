@@ -5,7 +5,7 @@ use crate::daemon::is_alive;
 use crate::job::State;
 use crate::journal::{Entry, Journal};
 use schemas::exit::DONE;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -20,24 +20,6 @@ fn open(outbox: &Path) -> Result<(Journal, PathBuf), CliError> {
 
 fn find(journal: &Journal, job: &str) -> Result<Entry, CliError> {
     journal.find(job)?.ok_or_else(|| CliError::NoJob { job: job.to_owned() })
-}
-
-fn document(entry: &Entry) -> Value {
-    let time = |s: i64| jiff::Timestamp::from_second(s).map_or_else(|_| String::new(), |t| t.to_string());
-    json!({
-        "id": entry.id,
-        "name": entry.name,
-        "file": entry.file.to_string_lossy(),
-        "state": entry.job.state.as_str(),
-        "attempts": entry.job.attempts,
-        "result": entry.result,
-        "error": entry.error,
-        "init": entry.given,
-        "retry_asked": entry.retry,
-        "cancel_asked": entry.job.cancelled,
-        "seen": time(entry.created),
-        "updated": time(entry.updated),
-    })
 }
 
 /// `trackd init`.
@@ -80,7 +62,7 @@ fn answer(args: &args::Journal, journal: &Journal, state: &Path, entry: &Entry, 
     let when = if is_alive(state) { "" } else { " when `trackd watch` runs again" };
     eprintln!("job {} ({}) {what}{when}", entry.id, entry.name);
     if args.json {
-        print_json(&document(&find(journal, &entry.id)?))?;
+        print_json(&find(journal, &entry.id)?.document())?;
     }
     Ok(DONE)
 }
@@ -90,7 +72,7 @@ pub fn list(args: &args::Journal) -> Result<u8, CliError> {
     let (journal, _) = open(&args.outbox)?;
     let all = journal.all()?;
     if args.json {
-        print_json(&json!({ "jobs": all.iter().map(document).collect::<Vec<_>>() }))?;
+        print_json(&json!({ "jobs": all.iter().map(Entry::document).collect::<Vec<_>>() }))?;
         return Ok(DONE);
     }
     let mut text = String::new();

@@ -386,14 +386,20 @@ fn read_config(path: &Path) -> Result<WatchConfig, CliError> {
         ("retry_s", config.retry_s),
         ("stall_s", config.stall_s),
         ("grace_s", config.grace_s),
+        ("keep_done_days", config.keep_done_days),
+        ("keep_failed_days", config.keep_failed_days),
     ];
     for (key, value) in times {
         if !(0.0..=1e7).contains(&value) {
-            return Err(bad(format!("{key} = {value}: must be seconds, zero or more")));
+            return Err(bad(format!("{key} = {value}: must be zero or more")));
         }
     }
     if !(0.0..=1.0).contains(&config.missing_frames) {
         return Err(bad(format!("missing_frames = {}: must be a share, 0 to 1", config.missing_frames)));
+    }
+    let web = ["http://", "https://"].iter().any(|start| config.webhook.starts_with(start));
+    if !web && !config.webhook.is_empty() {
+        return Err(bad(format!("webhook = {:?}: must begin with http:// or https://", config.webhook)));
     }
     Ok(config)
 }

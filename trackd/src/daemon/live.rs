@@ -106,6 +106,12 @@ impl Live {
         self.last_success.store(now, Ordering::Relaxed);
     }
 
+    /// Jobs that have ended since the start.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.done.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
+    }
+
     /// What runs, by the job's identity.
     #[must_use]
     pub fn running(&self) -> BTreeMap<String, Arc<Progress>> {

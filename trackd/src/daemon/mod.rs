@@ -9,6 +9,7 @@
 //! STATE/journal.sqlite         every job and its state (STATE is OUTBOX/.trackd unless said otherwise)
 //! ```
 
+mod hooks;
 pub mod live;
 mod service;
 mod supervisor;
@@ -22,6 +23,7 @@ use crate::journal::JournalError;
 use crate::publish::{pretty, replace_file};
 use crate::scan::WORK;
 use crate::watcher::Watcher;
+use hooks::Hooks;
 use live::Live;
 use schemas::watch::WatchConfig;
 use serde::{Deserialize, Serialize};
@@ -169,6 +171,8 @@ impl Settings {
     }
 }
 
+/// Time between two looks for results that are old enough to be removed.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// Name of the lock file in the inbox's work folder.
 const INBOX_LOCK: &str = ".lock";
 
@@ -242,12 +246,20 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
         }));
     }
     let reload = Arc::clone(&settings.reload);
+    let (tell, ends_told) = tokio::sync::watch::channel(0);
+    if let Some(hooks) = Hooks::new(&settings.config) {
+        let (state, outbox) = (settings.state.clone(), settings.outbox.clone());
+        tokio::task::block_in_place(|| crate::journal::Journal::open(&state).map(drop))?;
+        tokio::spawn(hooks.serve(state, outbox, ends_told));
+    }
     let mut supervisor =
         tokio::task::block_in_place(|| Supervisor::new(settings, engines, workers, ends, Arc::clone(&live)))?;
     if alone {
         tokio::task::block_in_place(|| supervisor.adopt())?;
     }
     let service = Service::start();
+    tokio::task::block_in_place(|| supervisor.sweep())?;
+    let mut swept = Instant::now();
     let mut scanned: Option<Instant> = None;
     let reason = loop {
         let mut scan = false;
@@ -274,6 +286,11 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
             scanned = Some(Instant::now());
         }
         tokio::task::block_in_place(|| supervisor.dispatch())?;
+        tell.send_if_modified(|told| std::mem::replace(told, live.ended()) != live.ended());
+        if swept.elapsed() >= SWEEP {
+            tokio::task::block_in_place(|| supervisor.sweep())?;
+            swept = Instant::now();
+        }
     };
     tracing::info!(running = supervisor.running(), "stopping: finishing what runs");
     live.stopping.store(true, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! The one place that changes jobs: applies [`crate::job`], stores every new state, then acts.
 
+use super::hooks::Hooks;
 use super::live::{Live, free_bytes};
 use super::worker::{End, Task, work};
 use super::{Settings, WatchError};
@@ -65,7 +66,10 @@ impl Supervisor {
         ends: Sender<End>,
         live: Arc<Live>,
     ) -> Result<Self, WatchError> {
-        let journal = Journal::open(&settings.state)?;
+        let mut journal = Journal::open(&settings.state)?;
+        if Hooks::new(&settings.config).is_some() {
+            journal.tell_ends();
+        }
         let policy = policy(&settings.config);
         // No version the journal can have: requests that were left while nothing ran are looked for first.
         let version = -1;
@@ -305,6 +309,28 @@ impl Supervisor {
             }
         }
         !full
+    }
+
+    /// Removes results and failures, with the inputs beside them, that are older than the configuration keeps them.
+    pub fn sweep(&self) -> Result<(), WatchError> {
+        let config = &self.settings.config;
+        for (state, days) in [(State::Done, config.keep_done_days), (State::Failed, config.keep_failed_days)] {
+            if days <= 0.0 {
+                continue;
+            }
+            for entry in self.journal.older(state, (days * 86_400.0) as i64)? {
+                let ours = |result: &&String| ["done/", "failed/"].iter().any(|place| result.starts_with(place));
+                let Some(result) = entry.result.as_ref().filter(ours) else { continue };
+                match remove(&self.settings.outbox.join(result)) {
+                    Ok(()) => {
+                        tracing::info!(job = %entry.id, folder = %shown(result), "old enough to be removed");
+                        self.journal.removed(&entry.id)?;
+                    }
+                    Err(e) => tracing::warn!(job = %entry.id, error = %e, "cannot be removed"),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Looks at everything in the inbox.

@@ -329,3 +329,81 @@ fn a_job_is_cancelled_wherever_it_stands() {
     assert_eq!(names(&daemon.inbox), [".trackd"]);
     assert!(names(&daemon.outbox.join("done")).is_empty());
 }
+
+#[test]
+fn ends_are_told_and_old_results_go() {
+    use std::io::Read;
+    let mut daemon = Daemon::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let told = daemon.root.path().join("told");
+    let config = daemon.root.path().join("config.toml");
+    let hook = |what: &str| format!("[\"sh\", \"-c\", \"cat >> '{}'; echo ' {what}' >> '{0}'\"]", told.display());
+    let webhook = format!("http://{}/end", listener.local_addr().unwrap());
+    let text = format!("on_done = {}\non_failed = {}\nwebhook = \"{webhook}\"\n", hook("was done"), hook("has failed"));
+    fs::write(&config, &text).unwrap();
+    sequence(&daemon.inbox.join("good"), 4);
+    fs::write(daemon.inbox.join("bad.avi"), "no video").unwrap();
+    let posted = std::thread::spawn(move || {
+        // The first request is refused, and therefore made again.
+        (0..3)
+            .map(|i| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut buffer = [0; 8192];
+                let mut text = String::new();
+                while !text.ends_with('}') {
+                    let n = stream.read(&mut buffer).unwrap();
+                    text.push_str(&String::from_utf8_lossy(&buffer[..n]));
+                }
+                let status = if i == 0 { "500 No" } else { "200 OK" };
+                stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
+                text
+            })
+            .collect::<Vec<String>>()
+    });
+    daemon.start_with(&["--config", config.to_str().unwrap()], &[]);
+    let requests = posted.join().unwrap();
+    assert!(requests[0].starts_with("POST /end ") && requests[0].contains("application/json"), "{}", requests[0]);
+    let all = requests.concat();
+    assert!(all.contains("\"name\":\"good\"") && all.contains("\"name\":\"bad\""), "{all}");
+    wait_for("both ends", || {
+        let said = fs::read_to_string(&told).unwrap_or_default();
+        said.contains("was done") && said.contains("has failed")
+    });
+    let said = fs::read_to_string(&told).unwrap();
+    assert!(said.contains("\"state\":\"done\"") && said.contains("/done/good\""), "{said}");
+    assert_eq!(daemon.stop(), Some(0));
+    // Started again with a short memory, it tells nothing twice, and what is old goes.
+    fs::write(&config, format!("{text}keep_done_days = 0.000001\n")).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    daemon.start_with(&["--config", config.to_str().unwrap()], &[]);
+    wait_for("the old result to go", || names(&daemon.outbox.join("done")).is_empty());
+    assert_eq!(names(&daemon.outbox.join("failed")), ["bad"]);
+    assert_eq!(fs::read_to_string(&told).unwrap(), said);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_nearly_full_disk_pauses_and_a_new_configuration_is_read() {
+    let mut daemon = Daemon::new();
+    let config = daemon.root.path().join("config.toml");
+    fs::write(&config, "min_free_mb = 1000000000\n").unwrap();
+    sequence(&daemon.inbox.join("seq"), 4);
+    daemon.start_with(&["--config", config.to_str().unwrap(), "--log-json"], &[]);
+    wait_for("the job to be ready", || daemon.count("ready") == 1);
+    wait_for("the warning", || daemon.log().contains("nearly full"));
+    let reload = |daemon: &mut Daemon| {
+        let kill = format!("kill -HUP {}", daemon.id().unwrap());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    };
+    fs::write(&config, "min_free_mb = \"many\"\n").unwrap();
+    reload(&mut daemon);
+    wait_for("the complaint", || daemon.log().contains("kept as it was"));
+    assert_eq!(daemon.count("ready"), 1);
+    fs::write(&config, "min_free_mb = 0\n").unwrap();
+    reload(&mut daemon);
+    daemon.wait_done("seq");
+    assert_eq!(daemon.stop(), Some(0));
+    for line in daemon.log().lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+    }
+}

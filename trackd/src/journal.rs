@@ -46,6 +46,18 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// Whether it may work later: the disk is full, or another process writes for a long time.
+    #[must_use]
+    pub fn passing(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull, SystemIoFailure};
+        matches!(self, Self::Sqlite { source, .. } if matches!(
+            source.sqlite_error_code(),
+            Some(DatabaseBusy | DatabaseLocked | DiskFull | SystemIoFailure)
+        ))
+    }
+}
+
 /// A job as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {

@@ -181,7 +181,8 @@ fn start_log(json: bool) {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
     // A log is there already when several commands run in one process.
-    let log = log.with_target(false);
+    // A log that cannot be written, as on a full disk, is no reason to end.
+    let log = log.with_target(false).log_internal_errors(false);
     drop(if json { log.json().flatten_event(true).try_init() } else { log.try_init() });
 }
 

@@ -258,7 +258,8 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
         tokio::task::block_in_place(|| supervisor.adopt())?;
     }
     let service = Service::start();
-    tokio::task::block_in_place(|| supervisor.sweep())?;
+    let mut trouble = false;
+    endure(&mut trouble, || supervisor.sweep())?;
     let mut swept = Instant::now();
     let mut scanned: Option<Instant> = None;
     let reason = loop {
@@ -268,7 +269,7 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
         tokio::select! {
             _ = woken.recv() => scan = true,
             _ = tick.tick() => {}
-            Some(end) = ended.recv() => tokio::task::block_in_place(|| supervisor.finished(end))?,
+            Some(end) = ended.recv() => endure(&mut trouble, || supervisor.finished(end))?,
             _ = hangup.recv() => match reload() {
                 Ok(config) => {
                     let workers = self::workers(&config);
@@ -280,15 +281,18 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
             _ = terminate.recv() => break Ended::Asked,
             _ = interrupt.recv() => break Ended::Interrupted,
         }
-        scan |= supervisor.requested()? || supervisor.unsettled() || scanned.is_none_or(|at| at.elapsed() >= rescan);
-        if scan {
-            tokio::task::block_in_place(|| supervisor.scan())?;
-            scanned = Some(Instant::now());
-        }
-        tokio::task::block_in_place(|| supervisor.dispatch())?;
+        scan |= supervisor.unsettled() || scanned.is_none_or(|at| at.elapsed() >= rescan);
+        endure(&mut trouble, || {
+            supervisor.note_ends()?;
+            if supervisor.requested()? || scan {
+                supervisor.scan()?;
+                scanned = Some(Instant::now());
+            }
+            supervisor.dispatch()
+        })?;
         tell.send_if_modified(|told| std::mem::replace(told, live.ended()) != live.ended());
         if swept.elapsed() >= SWEEP {
-            tokio::task::block_in_place(|| supervisor.sweep())?;
+            endure(&mut trouble, || supervisor.sweep())?;
             swept = Instant::now();
         }
     };
@@ -301,8 +305,8 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
         live.turn();
         service.alive(supervisor.running());
         tokio::select! {
-            _ = tick.tick() => {}
-            Some(end) = ended.recv() => tokio::task::block_in_place(|| supervisor.finished(end))?,
+            _ = tick.tick() => endure(&mut trouble, || supervisor.note_ends())?,
+            Some(end) = ended.recv() => endure(&mut trouble, || supervisor.finished(end))?,
             _ = tokio::time::sleep_until(deadline) => {
                 if cancelled {
                     break;
@@ -315,6 +319,26 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
         }
     }
     Ok(reason)
+}
+
+/// Does `work`, which may wait for the disk. When the journal cannot be written for a passing reason, such as a full disk,
+/// that is said once, and the work is left for the next turn.
+fn endure(trouble: &mut bool, work: impl FnOnce() -> Result<(), WatchError>) -> Result<(), WatchError> {
+    match tokio::task::block_in_place(work) {
+        Err(WatchError::Journal(e)) if e.passing() => {
+            if !std::mem::replace(trouble, true) {
+                tracing::error!(error = %e, "the journal cannot be written now; trying again");
+            }
+            Ok(())
+        }
+        Ok(()) => {
+            if std::mem::take(trouble) {
+                tracing::info!("the journal can be written again");
+            }
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn seconds(s: f64) -> Duration {

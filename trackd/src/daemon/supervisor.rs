@@ -13,7 +13,7 @@ use crate::publish::{TEMPORARY, move_into, pretty, publish, published, remove, w
 use crate::scan::{WORK, claim, inputs, look};
 use schemas::result::ErrorDoc;
 use schemas::watch::WatchConfig;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -37,6 +37,8 @@ pub struct Supervisor {
     jobs: BTreeMap<u64, Entry>,
     added: u64,
     running: BTreeMap<String, Arc<AtomicBool>>,
+    /// Ends of workers that are not noted yet.
+    ended: VecDeque<End>,
     workers: usize,
     ends: Sender<End>,
     version: i64,
@@ -74,8 +76,20 @@ impl Supervisor {
         // No version the journal can have: requests that were left while nothing ran are looked for first.
         let version = -1;
         let (jobs, running) = (BTreeMap::new(), BTreeMap::new());
-        let mut new =
-            Self { settings, engines, journal, policy, jobs, added: 0, running, workers, ends, version, live };
+        let mut new = Self {
+            settings,
+            engines,
+            journal,
+            policy,
+            jobs,
+            added: 0,
+            running,
+            ended: VecDeque::new(),
+            workers,
+            ends,
+            version,
+            live,
+        };
         new.recover()?;
         Ok(new)
     }
@@ -204,9 +218,9 @@ impl Supervisor {
         self.jobs.values().any(|e| e.job.state == State::Seen)
     }
 
-    /// Jobs that run now.
+    /// Jobs that run now, or whose end is not noted.
     pub fn running(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.ended.len()
     }
 
     /// Asks everything that runs to stop between two frames.
@@ -222,7 +236,6 @@ impl Supervisor {
         if version == self.version {
             return Ok(false);
         }
-        self.version = version;
         for stored in self.journal.open_jobs()? {
             let key = self.jobs.iter().find(|(_, e)| e.id == stored.id).map(|(key, _)| *key);
             let key = match key {
@@ -240,6 +253,7 @@ impl Supervisor {
                 self.apply(key, Event::CancelAsked)?;
             }
         }
+        self.version = version;
         Ok(true)
     }
 
@@ -405,9 +419,25 @@ impl Supervisor {
     pub fn finished(&mut self, end: End) -> Result<(), WatchError> {
         self.running.remove(&end.id);
         self.live.end(&end.id);
+        self.ended.push_back(end);
+        self.note_ends()
+    }
+
+    /// Notes what workers have ended with. What cannot be stored now is kept for the next time.
+    pub fn note_ends(&mut self) -> Result<(), WatchError> {
+        while let Some(end) = self.ended.pop_front() {
+            if let Err(e) = self.note_end(&end) {
+                self.ended.push_front(end);
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_end(&mut self, end: &End) -> Result<(), WatchError> {
         let Some((key, entry)) = self.jobs.iter_mut().find(|(_, e)| e.id == end.id) else { return Ok(()) };
         let key = *key;
-        let event = match end.outcome {
+        let event = match &end.outcome {
             Ok(folder) => {
                 entry.result =
                     folder.strip_prefix(&self.settings.outbox).ok().map(|p| p.to_string_lossy().into_owned());
@@ -415,9 +445,11 @@ impl Supervisor {
                 Event::Published
             }
             Err(failure) => {
-                let mut document = failure.document;
+                let mut document = failure.document.clone();
                 document.attempts = entry.job.attempts + 1;
-                tracing::warn!(job = %end.id, name = %shown(&entry.name), code = %document.code, "{}", shown(&document.message));
+                if entry.error.as_ref() != Some(&document) {
+                    tracing::warn!(job = %end.id, name = %shown(&entry.name), code = %document.code, "{}", shown(&document.message));
+                }
                 entry.error = Some(document);
                 failure.fault.map_or(Event::Cancelled, Event::Fault)
             }
@@ -425,22 +457,24 @@ impl Supervisor {
         self.apply(key, event)
     }
 
-    /// One step of one job: the new state is stored, then its action is done, which may lead to further steps.
+    /// One step of one job: the new state is stored, then its action is done, which may lead to further steps. Where it
+    /// cannot be stored, nothing has happened.
     fn apply(&mut self, key: u64, event: Event) -> Result<(), WatchError> {
         let mut event = Some(event);
         while let Some(current) = event.take() {
-            let Some(entry) = self.jobs.get_mut(&key) else { return Ok(()) };
-            let (job, action) = next(entry.job, current, now(), &self.policy);
-            if job.state == State::Failing {
-                let document = reason(&Entry { job, ..entry.clone() });
-                entry.error = Some(document);
-            }
+            let Some(before) = self.jobs.get(&key) else { return Ok(()) };
+            let (job, action) = next(before.job, current, now(), &self.policy);
             let changed =
-                (job.state, job.attempts, job.starts) != (entry.job.state, entry.job.attempts, entry.job.starts);
-            entry.job = job;
-            let entry = entry.clone();
+                (job.state, job.attempts, job.starts) != (before.job.state, before.job.attempts, before.job.starts);
+            let mut entry = Entry { job, ..before.clone() };
+            if job.state == State::Failing {
+                entry.error = Some(reason(&entry));
+            }
             if changed {
                 self.journal.store(&entry)?;
+            }
+            self.jobs.insert(key, entry.clone());
+            if changed {
                 match job.state {
                     State::Done => self.live.published(),
                     State::Failed => _ = self.live.failed.fetch_add(1, Ordering::Relaxed),
@@ -519,6 +553,10 @@ impl Supervisor {
     /// Publishes `error.json` with the input; `None` when that failed and will be tried again.
     fn publish_failure(&self, entry: &Entry) -> Option<Option<String>> {
         let publish_all = || -> io::Result<PathBuf> {
+            // It may be there already, only not noted.
+            if let Some(folder) = published(&self.failed(), OsStr::new(&entry.name), "error.json", &entry.id) {
+                return Ok(folder);
+            }
             let temporary = self.temporary(&entry.id);
             fs::create_dir_all(&temporary)?;
             write_synced(&temporary.join("error.json"), &pretty(&reason(entry)))?;

@@ -48,6 +48,7 @@ struct Slow {
 
 struct Soak {
     daemon: Daemon,
+    config: String,
     rng: Rng,
     clip: Vec<u8>,
     clip_box: Vec<u8>,
@@ -62,14 +63,22 @@ fn seconds_of(name: &str, otherwise: u64) -> u64 {
 impl Soak {
     fn new() -> Self {
         let place = std::env::var_os("SOAK_DISK").map_or_else(std::env::temp_dir, PathBuf::from);
+        let daemon = Daemon::within(&place);
+        let config = daemon.root.path().join("config.toml");
+        fs::write(&config, "min_free_mb = 1\n").unwrap();
         Self {
-            daemon: Daemon::within(&place),
+            daemon,
+            config: config.to_str().unwrap().to_owned(),
             rng: Rng::new(seconds_of("SOAK_SEED", 1)),
             clip: fs::read(bundled("videos/coin.mp4")).unwrap(),
             clip_box: fs::read(bundled("videos/coin.txt")).unwrap(),
             slow: Vec::new(),
             dropped: Vec::new(),
         }
+    }
+
+    fn start(&mut self) {
+        self.daemon.start_with(&["--config", &self.config], &[]);
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -222,19 +231,19 @@ fn every_input_is_accounted_for_whatever_happens() {
     let time = Duration::from_secs(seconds_of("SOAK_SECONDS", 15));
     let mut soak = Soak::new();
     let (mut kills, mut stops, mut fills) = (0, 0, 0);
-    soak.daemon.start();
+    soak.start();
     let started = Instant::now();
     while started.elapsed() < time / 2 {
         match soak.below(40) {
             0..=2 => {
                 soak.daemon.kill();
                 std::thread::sleep(Duration::from_millis(soak.below(300)));
-                soak.daemon.start();
+                soak.start();
                 kills += 1;
             }
             3 => {
                 assert_eq!(soak.daemon.stop(), Some(0), "log:\n{}", soak.daemon.log());
-                soak.daemon.start();
+                soak.start();
                 stops += 1;
             }
             4 if std::env::var_os("SOAK_DISK").is_some() => {

@@ -1,5 +1,8 @@
 //! The one place that changes jobs: applies [`crate::job`], stores every new state, then acts.
 
+mod places;
+mod recover;
+
 use super::hooks::Hooks;
 use super::live::{Live, free_bytes};
 use super::worker::{End, Task, work};
@@ -7,16 +10,14 @@ use super::{Settings, WatchError};
 use crate::engine::Engines;
 use crate::frames::Limits;
 use crate::input::stem;
-use crate::job::{Action, Event, Found, Job, Policy, State, next, recovered};
+use crate::job::{Action, Event, Job, Policy, State, next};
 use crate::journal::{Entry, Journal};
-use crate::publish::{TEMPORARY, move_into, pretty, publish, published, remove, write_synced};
+use crate::publish::TEMPORARY;
 use crate::scan::{WORK, claim, inputs, look};
 use schemas::result::ErrorDoc;
 use schemas::watch::WatchConfig;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,89 +117,6 @@ impl Supervisor {
         self.added
     }
 
-    /// Brings journal, work folder and outbox together after a stop at any moment.
-    fn recover(&mut self) -> Result<(), WatchError> {
-        for mut entry in self.journal.all()? {
-            if entry.job.state.over() {
-                if entry.job.state == State::Done {
-                    self.deliver_input(&entry);
-                }
-                if entry.retry {
-                    self.keep(entry);
-                }
-                continue;
-            }
-            let name = OsString::from(&entry.name);
-            let failure = published(&self.failed(), &name, "error.json", &entry.id);
-            let result = published(&self.done(), &name, "result.json", &entry.id);
-            let found = Found {
-                result: result.is_some(),
-                failure: failure.is_some(),
-                in_work: self.work(&entry.id).join(&entry.file).symlink_metadata().is_ok(),
-                in_inbox: self.settings.inbox.join(&entry.file).symlink_metadata().is_ok(),
-            };
-            let before = entry.job.state;
-            entry.job = recovered(entry.job, found);
-            if entry.job.state != before {
-                tracing::info!(job = %entry.id, name = %shown(&entry.name), before = before.as_str(), now = entry.job.state.as_str(), "taken up again");
-                if let Some(folder) = result.or(failure) {
-                    entry.result = self.relative(&folder);
-                }
-                self.journal.store(&entry)?;
-            }
-            match entry.job.state {
-                State::Done => self.deliver_input(&entry),
-                State::Failing => {}
-                _ => drop(remove(&self.temporary(&entry.id))),
-            }
-            if entry.job.state == State::Claimed {
-                // A crash between the moves of an input and its companions leaves companions behind.
-                let stale = claim(&self.settings.inbox, &entry.file, &entry.id);
-                if let Err(e) = stale {
-                    tracing::warn!(job = %entry.id, error = %e, "companions could not be moved");
-                }
-            }
-            if !entry.job.state.over() {
-                self.keep(entry);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes up work folders that the journal does not know, as after the loss of the state folder. Only for a daemon
-    /// that is alone with its inbox: they may be another's.
-    pub fn adopt(&mut self) -> Result<(), WatchError> {
-        let known: BTreeSet<OsString> = self.journal.all()?.into_iter().map(|e| e.id.into()).collect();
-        let folder = self.settings.inbox.join(WORK);
-        let list = |path: &Path| fs::read_dir(path).map(|d| d.flatten().map(|e| e.file_name()).collect::<Vec<_>>());
-        for id in list(&folder).unwrap_or_default() {
-            let Some(text) = id.to_str().filter(|_| !known.contains(&id)) else { continue };
-            let files = list(&folder.join(&id)).unwrap_or_default();
-            let file = files.iter().find(|f| {
-                let ending = Path::new(f).extension().map(|e| e.to_string_lossy().into_owned());
-                !matches!(ending.as_deref(), Some("txt" | "json"))
-            });
-            let Some(file) = file else {
-                // Empty, or not ours.
-                drop(fs::remove_dir(folder.join(&id)));
-                continue;
-            };
-            let name = self.result_name(&folder.join(&id), file);
-            tracing::warn!(job = text, name = %shown(&name), "the journal does not know this claimed input; taking it up");
-            let job = Job { state: State::Claimed, ..Job::new() };
-            let mut entry = self.journal.add(text, file, &name, job)?;
-            if let Some(result) = published(&self.done(), OsStr::new(&name), "result.json", text) {
-                entry.job.state = State::Done;
-                entry.result = self.relative(&result);
-                self.journal.store(&entry)?;
-                self.deliver_input(&entry);
-            } else {
-                self.keep(entry);
-            }
-        }
-        Ok(())
-    }
-
     fn result_name(&self, place: &Path, file: &OsStr) -> String {
         let path = place.join(file);
         let name = stem(&path, path.is_dir()).to_string_lossy().into_owned();
@@ -282,26 +200,6 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Moves everything but `error.json` from the failure's folder back into the work folder.
-    fn take_back(&self, entry: &Entry, result: Option<&str>) -> io::Result<()> {
-        let work = self.work(&entry.id);
-        let noted = result.map(|relative| self.settings.outbox.join(relative)).filter(|f| f.is_dir());
-        let found = noted.or_else(|| published(&self.failed(), OsStr::new(&entry.name), "error.json", &entry.id));
-        let Some(folder) = found else {
-            // After a crash in here everything may be back already.
-            let back = work.join(&entry.file).symlink_metadata().is_ok();
-            return if back { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) };
-        };
-        fs::create_dir_all(&work)?;
-        for item in fs::read_dir(&folder)? {
-            let item = item?;
-            if item.file_name() != "error.json" {
-                move_into(&item.path(), &work)?;
-            }
-        }
-        remove(&folder)
-    }
-
     /// From now on works by another configuration; what runs keeps the one it was started with.
     pub fn reconfigure(&mut self, config: WatchConfig, workers: usize) {
         self.policy = policy(&config);
@@ -323,28 +221,6 @@ impl Supervisor {
             }
         }
         !full
-    }
-
-    /// Removes results and failures, with the inputs beside them, that are older than the configuration keeps them.
-    pub fn sweep(&self) -> Result<(), WatchError> {
-        let config = &self.settings.config;
-        for (state, days) in [(State::Done, config.keep_done_days), (State::Failed, config.keep_failed_days)] {
-            if days <= 0.0 {
-                continue;
-            }
-            for entry in self.journal.older(state, (days * 86_400.0) as i64)? {
-                let ours = |result: &&String| ["done/", "failed/"].iter().any(|place| result.starts_with(place));
-                let Some(result) = entry.result.as_ref().filter(ours) else { continue };
-                match remove(&self.settings.outbox.join(result)) {
-                    Ok(()) => {
-                        tracing::info!(job = %entry.id, folder = %shown(result), "old enough to be removed");
-                        self.journal.removed(&entry.id)?;
-                    }
-                    Err(e) => tracing::warn!(job = %entry.id, error = %e, "cannot be removed"),
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Looks at everything in the inbox.
@@ -548,55 +424,6 @@ impl Supervisor {
             // The receiver is gone only when the program ends; the journal then says that the job still runs.
             drop(ends.blocking_send(end));
         });
-    }
-
-    /// Publishes `error.json` with the input; `None` when that failed and will be tried again.
-    fn publish_failure(&self, entry: &Entry) -> Option<Option<String>> {
-        let publish_all = || -> io::Result<PathBuf> {
-            // It may be there already, only not noted.
-            if let Some(folder) = published(&self.failed(), OsStr::new(&entry.name), "error.json", &entry.id) {
-                return Ok(folder);
-            }
-            let temporary = self.temporary(&entry.id);
-            fs::create_dir_all(&temporary)?;
-            write_synced(&temporary.join("error.json"), &pretty(&reason(entry)))?;
-            let work = self.work(&entry.id);
-            for item in fs::read_dir(&work).into_iter().flatten() {
-                move_into(&item?.path(), &temporary)?;
-            }
-            let folder = publish(&temporary, &self.failed(), OsStr::new(&entry.name))?;
-            drop(fs::remove_dir(&work));
-            Ok(folder)
-        };
-        match publish_all() {
-            Ok(folder) => Some(self.relative(&folder)),
-            Err(e) => {
-                tracing::error!(job = %entry.id, error = %e, "the failure cannot be published; trying again");
-                None
-            }
-        }
-    }
-
-    /// Moves the input of a finished job beside its result. Tried again at every start until it works.
-    fn deliver_input(&self, entry: &Entry) {
-        let work = self.work(&entry.id);
-        let deliver = || -> io::Result<()> {
-            let items: Vec<_> = match fs::read_dir(&work) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-                items => items?.collect::<io::Result<_>>()?,
-            };
-            if let Some(result) = &entry.result {
-                let into = self.settings.outbox.join(result).join("input");
-                fs::create_dir_all(&into)?;
-                for item in items {
-                    move_into(&item.path(), &into)?;
-                }
-            }
-            fs::remove_dir(&work)
-        };
-        if let Err(e) = deliver() {
-            tracing::warn!(job = %entry.id, error = %e, "the input stays in {}", work.display());
-        }
     }
 }
 

@@ -124,6 +124,8 @@ impl Door {
             .route("/metrics", get(metrics))
             .route("/style.css", get(|| async { ([(header::CONTENT_TYPE, "text/css")], page::STYLE) }))
             .route("/draw.js", get(|| async { ([(header::CONTENT_TYPE, "text/javascript")], page::SCRIPT) }))
+            // Browsers ask for it.
+            .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
             .with_state(Arc::new(app))
             .route("/login", get(|| async { Html(page::login()) }).post(guard::login).with_state(Arc::clone(&guard)))
             .layer(middleware::from_fn_with_state(guard, guard::check));

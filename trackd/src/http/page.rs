@@ -19,7 +19,7 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 1.8rem 0 .4
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8884; vertical-align: middle; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-form { display: inline; margin: 0; } button { font: inherit; padding: .1rem .6rem; }
+form { display: inline; margin: 0; } button { font: inherit; padding: .1rem .6rem; white-space: nowrap; } td.muted { white-space: nowrap; }
 .state { padding: .05rem .5rem; border-radius: .6rem; background: #8883; }
 .done { background: #2da44e44; } .failed { background: #cf222e44; } .needs_init { background: #d4a72c66; }
 .running { background: #218bff44; } .warn { background: #d4a72c66; padding: .4rem .8rem; }
@@ -106,9 +106,9 @@ fn note(entry: &Entry) -> String {
 pub fn index(app: &App, counts: &BTreeMap<&'static str, u64>, open: &[Entry], latest: &[Entry]) -> String {
     let mut body = String::from("<h1>trackd</h1>\n<p class=\"muted\">");
     // Writing into a String cannot fail.
-    _ = write!(
+    _ = writeln!(
         body,
-        "{} · model {} · inbox {} · outbox {}</p>\n",
+        "{} · model {} · inbox {} · outbox {}</p>",
         escape(&app.engine),
         escape(app.model.get(..12).unwrap_or(&app.model)),
         shown(&app.inbox.to_string_lossy()),
@@ -197,9 +197,9 @@ pub fn job(app: &App, entry: &Entry, history: &[String], files: &[&str]) -> Stri
     let id = escape(&entry.id);
     let mut body =
         format!("<p><a href=\"/\">all jobs</a></p>\n<h1>{} {}</h1>\n", shown(&entry.name), state(entry.job.state));
-    _ = write!(
+    _ = writeln!(
         body,
-        "<p class=\"muted\">job {id} · input {} · seen {} · {}</p>\n",
+        "<p class=\"muted\">job {id} · input {} · seen {} · {}</p>",
         shown(&entry.file.to_string_lossy()),
         time(entry.created),
         escape(&history.join(", "))
@@ -214,7 +214,7 @@ pub fn job(app: &App, entry: &Entry, history: &[String], files: &[&str]) -> Stri
             shown(&frame.to_string_lossy())
         );
         for (name, label) in [("x", "left"), ("y", "top"), ("w", "width"), ("h", "height")] {
-            _ = write!(body, "<label>{label} <input type=\"number\" step=\"any\" name=\"{name}\" required></label>\n");
+            _ = writeln!(body, "<label>{label} <input type=\"number\" step=\"any\" name=\"{name}\" required></label>");
         }
         body.push_str("<button>track</button></p></form>\n<script src=\"/draw.js\"></script>\n");
     }
@@ -230,14 +230,14 @@ pub fn job(app: &App, entry: &Entry, history: &[String], files: &[&str]) -> Stri
     }
     for picture in ["strip.jpg", "plot.svg"] {
         if files.contains(&picture) {
-            _ = write!(body, "<p><img alt=\"{picture}\" src=\"/job/{id}/file/{picture}\"></p>\n");
+            _ = writeln!(body, "<p><img alt=\"{picture}\" src=\"/job/{id}/file/{picture}\"></p>");
         }
     }
     if !files.is_empty() {
         let links: Vec<String> =
             files.iter().map(|name| format!("<a href=\"/job/{id}/file/{name}\">{name}</a>")).collect();
         let folder = app.outbox.join(entry.result.as_deref().unwrap_or_default());
-        _ = write!(body, "<p>{} · in {}</p>\n", links.join(" · "), shown(&folder.to_string_lossy()));
+        _ = writeln!(body, "<p>{} · in {}</p>", links.join(" · "), shown(&folder.to_string_lossy()));
     }
     match entry.job.state {
         State::Failed => body.push_str(&button(entry, "retry", "try again")),

@@ -4,6 +4,8 @@
 //! `SOAK_SECONDS` says for how long (15 if unset), `SOAK_SEED` which random run it is. With `SOAK_DISK`, a folder on a
 //! small file system of its own, that file system is filled up at times (see `.ci/soak`).
 
+#![expect(clippy::unwrap_used, reason = "test helpers outside of test functions")]
+
 use crate::support::{Daemon, bundled, names, picture, sequence, wait_for};
 use shards::order::Rng;
 use std::collections::BTreeMap;

@@ -40,6 +40,8 @@ pub enum Command {
     Retry(Retry),
     /// End a job that is not over; it fails with the code `cancelled`, its input beside it
     Cancel(Retry),
+    /// All jobs in the terminal, anew every second
+    Top(Top),
     /// Decode an H.264 mp4 to PPM on standard output (used by the program itself)
     #[command(name = "decode-h264", hide = true)]
     Decode {
@@ -264,6 +266,17 @@ pub struct Retry {
     /// Which journal.
     #[command(flatten)]
     pub journal: Journal,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// The daemon's outbox
+    #[arg(long)]
+    pub outbox: PathBuf,
+    /// Print one picture as text and end
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// Which journal to look at.

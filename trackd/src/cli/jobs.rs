@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-fn open(outbox: &Path) -> Result<(Journal, PathBuf), CliError> {
+pub(super) fn open(outbox: &Path) -> Result<(Journal, PathBuf), CliError> {
     let state = super::state_of(outbox);
     if !state.join("journal.sqlite").is_file() {
         return Err(CliError::NoOutbox { path: outbox.to_owned(), state });

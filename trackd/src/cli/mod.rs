@@ -3,6 +3,7 @@
 pub mod args;
 mod jobs;
 mod scores;
+mod top;
 
 use crate::daemon::{Ended, Settings, state_of, watch};
 use crate::engine::{EngineError, Engines, ModelEngines};
@@ -161,6 +162,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::List(args) => jobs::list(&args),
         Command::Retry(args) => jobs::retry(&args),
         Command::Cancel(args) => jobs::cancel(&args),
+        Command::Top(args) => top::top(&args),
         Command::Decode { file } => Ok(crate::decode(&file)),
     }
 }

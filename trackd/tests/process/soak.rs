@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test helpers outside of test functions")]
 
-use crate::support::{Daemon, bundled, names, picture, sequence, wait_for};
+use crate::support::{Daemon, PATIENCE, bundled, names, picture, sequence};
 use shards::order::Rng;
 use std::collections::BTreeMap;
 use std::fs;
@@ -170,13 +170,22 @@ impl Soak {
             std::thread::sleep(Duration::from_millis(100));
         }
         // What has just been dropped is seen at the next scan.
-        let open = ["seen", "ready", "claimed", "running", "waiting", "failing"];
-        let daemon = &self.daemon;
         let inputs = self.dropped.iter().filter(|(_, fate)| *fate != Fate::Ignored).count() as u64;
-        wait_for(&format!("an idle daemon; log:\n{}", daemon.log()), || {
-            let known: u64 = ["done", "failed", "needs_init"].iter().map(|s| daemon.count(s)).sum();
-            known >= inputs && open.iter().all(|s| daemon.count(s) == 0)
-        });
+        let (mut last, mut since) = (serde_json::Value::Null, Instant::now());
+        loop {
+            let (_, answer) = self.daemon.ask(&["status"]);
+            let counts = &answer["jobs"];
+            let sum = |states: &[&str]| states.iter().filter_map(|s| counts[s].as_u64()).sum::<u64>();
+            let known = sum(&["done", "failed", "needs_init"]);
+            if known >= inputs && sum(&["seen", "ready", "claimed", "running", "waiting", "failing"]) == 0 {
+                return;
+            }
+            if *counts != last {
+                (last, since) = (counts.clone(), Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "nothing happens any more: {last}; log:\n{}", self.daemon.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Resident memory in KiB and open files of the daemon.

@@ -226,7 +226,7 @@ impl Soak {
         for (name, fate) in &self.dropped {
             let became = found.get(&number(name)).cloned().unwrap_or_default();
             assert_eq!(became, [*fate], "{name:?}; log:\n{}", self.daemon.log());
-            let kind = KINDS.iter().find(|(kind, _)| name.ends_with(kind)).unwrap();
+            let kind = KINDS.iter().find(|(kind, _)| name.get(6..) == Some(kind)).unwrap();
             *table.entry(*kind).or_default() += 1;
         }
         assert_eq!(found.len(), self.dropped.len(), "something is there that nobody dropped");

@@ -2,7 +2,7 @@
 //! `trackd init`, ...) read it and leave requests in it while the daemon runs.
 
 use crate::job::{Job, State};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use schemas::result::ErrorDoc;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -118,6 +118,27 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
 }
 
+/// Makes the tables of [`VERSION`] out of nothing or those of version 1.
+fn renew(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(
+        "CREATE TABLE IF NOT EXISTS jobs (
+            id TEXT PRIMARY KEY, file BLOB NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
+            attempts INTEGER NOT NULL, starts INTEGER NOT NULL, not_before INTEGER NOT NULL,
+            given TEXT, error TEXT, result TEXT, created INTEGER NOT NULL, updated INTEGER NOT NULL,
+            retry INTEGER NOT NULL DEFAULT 0) STRICT;
+         CREATE INDEX IF NOT EXISTS by_state ON jobs (state);
+         CREATE TABLE IF NOT EXISTS history (
+            at INTEGER NOT NULL, job TEXT NOT NULL, state TEXT NOT NULL) STRICT;",
+    )?;
+    for (column, default) in [("cancel", 0), ("told", 1)] {
+        let there = "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = ?1";
+        if db.query_row(there, [column], |r| r.get::<_, i64>(0))? == 0 {
+            db.execute(&format!("ALTER TABLE jobs ADD COLUMN {column} INTEGER NOT NULL DEFAULT {default}"), [])?;
+        }
+    }
+    db.pragma_update(None, "user_version", VERSION)
+}
+
 impl Journal {
     /// Opens or makes `journal.sqlite` in the folder `state`.
     ///
@@ -138,44 +159,24 @@ impl Journal {
     fn connect(state: &Path, flags: rusqlite::OpenFlags) -> Result<Self, JournalError> {
         let path = state.join("journal.sqlite");
         let wrap = |source| JournalError::Sqlite { path: path.clone(), source };
-        let db = Connection::open_with_flags(&path, flags).map_err(wrap)?;
+        let mut db = Connection::open_with_flags(&path, flags).map_err(wrap)?;
         db.busy_timeout(BUSY).map_err(wrap)?;
         db.pragma_update(None, "journal_mode", "wal").map_err(wrap)?;
         db.pragma_update(None, "synchronous", "full").map_err(wrap)?;
-        let found: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(wrap)?;
+        let version = |db: &Connection| db.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0));
+        let mut found = version(&db).map_err(wrap)?;
+        if found < VERSION {
+            // Several programs may find the old version at the same time: the first to get the lock makes the new one.
+            let change = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrap)?;
+            found = version(&change).map_err(wrap)?;
+            if found < VERSION {
+                renew(&change).map_err(wrap)?;
+                change.commit().map_err(wrap)?;
+                found = VERSION;
+            }
+        }
         if found > VERSION {
             return Err(JournalError::TooNew { path, found });
-        }
-        if found < 1 {
-            db.execute_batch(
-                "BEGIN IMMEDIATE;
-                 CREATE TABLE IF NOT EXISTS jobs (
-                    id TEXT PRIMARY KEY, file BLOB NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
-                    attempts INTEGER NOT NULL, starts INTEGER NOT NULL, not_before INTEGER NOT NULL,
-                    given TEXT, error TEXT, result TEXT, created INTEGER NOT NULL, updated INTEGER NOT NULL,
-                    retry INTEGER NOT NULL DEFAULT 0) STRICT;
-                 CREATE INDEX IF NOT EXISTS by_state ON jobs (state);
-                 CREATE TABLE IF NOT EXISTS history (
-                    at INTEGER NOT NULL, job TEXT NOT NULL, state TEXT NOT NULL) STRICT;
-                 PRAGMA user_version = 1;
-                 COMMIT;",
-            )
-            .map_err(wrap)?;
-        }
-        if found < 2 {
-            // Several programs may find the old version at the same time.
-            let sql = "BEGIN IMMEDIATE;
-                 ALTER TABLE jobs ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
-                 ALTER TABLE jobs ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
-                 PRAGMA user_version = 2;
-                 COMMIT;";
-            if let Err(source) = db.execute_batch(sql) {
-                drop(db.execute_batch("ROLLBACK"));
-                let now: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(wrap)?;
-                if now < VERSION {
-                    return Err(wrap(source));
-                }
-            }
         }
         Ok(Self { db, path, tells: false })
     }
@@ -514,6 +515,24 @@ mod tests {
         assert!(journal.all().unwrap()[0].job.cancelled);
         assert_eq!(journal.counts().unwrap()["seen"], 1);
         assert!(journal.latest(5).unwrap().is_empty());
+    }
+
+    #[test]
+    fn many_may_open_a_new_journal_at_once() {
+        for round in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let together = std::sync::Barrier::new(6);
+            std::thread::scope(|scope| {
+                for _ in 0..6 {
+                    scope.spawn(|| {
+                        together.wait();
+                        let journal = Journal::open(folder.path()).unwrap_or_else(|e| panic!("round {round}: {e}"));
+                        assert!(journal.counts().unwrap().values().all(|n| *n == 0));
+                    });
+                }
+            });
+            assert!(Journal::existing(folder.path()).unwrap().all().unwrap().is_empty());
+        }
     }
 
     #[test]

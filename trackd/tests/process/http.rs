@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test helpers outside of test functions")]
 
-use crate::support::{Daemon, bundled, json, sequence, wait_for};
+use crate::support::{Daemon, bundled, json, sequence};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use std::time::Duration;
 fn served(daemon: &mut Daemon) -> String {
     daemon.start_with(&["--http", "127.0.0.1:0"], &[]);
     let find = |log: &str| log.split("address=").nth(1).and_then(|t| t.split_whitespace().next()).map(str::to_owned);
-    wait_for("the address", || find(&daemon.log()).is_some());
+    daemon.wait("the address", || find(&daemon.log()).is_some());
     find(&daemon.log()).unwrap()
 }
 
@@ -37,11 +37,11 @@ fn the_page_shows_jobs_and_takes_boxes_and_nothing_else() {
     let address = served(&mut daemon);
     let host = format!("Host: {address}\r\n");
     let get = |path: &str| ask(&address, &format!("GET {path}"), &host, "");
-    wait_for("readiness", || get("/readyz").0 == 200 && get("/healthz").0 == 200);
+    daemon.wait("readiness", || get("/readyz").0 == 200 && get("/healthz").0 == 200);
     fs::copy(bundled("videos/bird.mp4"), daemon.inbox.join("<b>bird.mp4")).unwrap();
     sequence(&daemon.inbox.join("seq"), 5);
     daemon.wait_done("seq");
-    wait_for("a job without a box", || daemon.count("needs_init") == 1);
+    daemon.wait("a job without a box", || daemon.count("needs_init") == 1);
     let jobs = daemon.ask(&["list"]).1["jobs"].as_array().unwrap().clone();
     let id = |name: &str| jobs.iter().find(|j| j["name"] == name).unwrap()["id"].as_str().unwrap().to_owned();
     let (bird, seq) = (id("<b>bird"), id("seq"));
@@ -77,11 +77,11 @@ fn the_page_shows_jobs_and_takes_boxes_and_nothing_else() {
     assert_eq!(result["init"], serde_json::json!([20.0, 20.0, 60.0, 50.0]));
     // A job is cancelled and tried again.
     fs::copy(bundled("videos/bird.mp4"), daemon.inbox.join("again.mp4")).unwrap();
-    wait_for("a job without a box", || daemon.count("needs_init") == 1);
+    daemon.wait("a job without a box", || daemon.count("needs_init") == 1);
     let jobs = daemon.ask(&["list"]).1["jobs"].as_array().unwrap().clone();
     let again = jobs.iter().find(|j| j["name"] == "again").unwrap()["id"].as_str().unwrap().to_owned();
     assert_eq!(ask(&address, &format!("POST /job/{again}/cancel"), &own, "").0, 303);
-    wait_for("the failure", || daemon.count("failed") == 1);
+    daemon.wait("the failure", || daemon.count("failed") == 1);
     assert!(get("/").1.contains("<td>cancelled: "));
     assert!(get("/metrics").1.contains("trackd_jobs_total{result=\"failed\"} 1"));
     // What a person looks at.
@@ -94,7 +94,7 @@ fn the_page_shows_jobs_and_takes_boxes_and_nothing_else() {
 fn addresses_others_can_reach_are_refused() {
     let mut daemon = Daemon::new();
     daemon.start_with(&["--http", "0.0.0.0:0"], &[]);
-    wait_for("the refusal", || daemon.log().contains("can be reached from other machines"));
+    daemon.wait("the refusal", || daemon.log().contains("can be reached from other machines"));
 }
 
 #[test]

@@ -65,17 +65,12 @@ pub fn sequence(folder: &Path, count: usize) {
     fs::create_dir_all(&color).unwrap();
     let truth: String = (0..count).map(|i| format!("{},30,30,30\n", 40 + i % 60)).collect();
     fs::write(folder.join("groundtruth.txt"), truth).unwrap();
-    for i in 0..count {
-        fs::write(color.join(format!("{:08}.jpg", i + 1)), picture(i)).unwrap();
+    let file = |i: usize| color.join(format!("{:08}.jpg", i + 1));
+    for i in 0..count.min(60) {
+        fs::write(file(i), picture(i)).unwrap();
     }
-}
-
-/// Waits until `what` holds.
-pub fn wait_for(name: &str, what: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !what() {
-        assert!(started.elapsed() < PATIENCE, "waited {} s for {name}", PATIENCE.as_secs());
-        std::thread::sleep(Duration::from_millis(20));
+    for i in 60..count {
+        fs::hard_link(file(i % 60), file(i)).unwrap();
     }
 }
 
@@ -162,8 +157,18 @@ impl Daemon {
     /// Waits until the job `name` is done.
     pub fn wait_done(&self, name: &str) -> PathBuf {
         let folder = self.outbox.join("done").join(name);
-        wait_for(&format!("{name}; log:\n{}", self.log()), || folder.join("result.json").exists());
+        self.wait(name, || folder.join("result.json").exists());
         folder
+    }
+
+    /// Waits until `what` holds; what the daemon said is shown if it never does.
+    pub fn wait(&self, name: &str, what: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !what() {
+            let waited = started.elapsed();
+            assert!(waited < PATIENCE, "waited {waited:?} for {name}; the daemon's log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// What the daemon said so far.

@@ -1,6 +1,6 @@
 //! The daemon as a process: dropped inputs, crashes, failures, boxes given later.
 
-use crate::support::{Daemon, bundled, json, names, picture, sequence, wait_for};
+use crate::support::{Daemon, bundled, json, names, picture, sequence};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use trackd::journal::Journal;
 
 /// Waits until nothing is left to do, so that a second result would have shown up.
 fn settle(daemon: &Daemon) {
-    wait_for("an idle daemon", || {
+    daemon.wait("an idle daemon", || {
         ["seen", "ready", "claimed", "running", "waiting", "failing"].iter().all(|s| daemon.count(s) == 0)
     });
 }
@@ -46,7 +46,7 @@ fn dropped_while_down_is_tracked_once() {
     assert_eq!(fs::read_to_string(done.join("seq_001.txt")).unwrap().lines().count(), 6);
     // Started again, it finds nothing to do.
     daemon.start();
-    wait_for("the daemon", || daemon.ask(&["status"]).1["running"] == true);
+    daemon.wait("the daemon", || daemon.ask(&["status"]).1["running"] == true);
     std::thread::sleep(Duration::from_millis(1200));
     assert_eq!(names(&daemon.outbox.join("done")), ["seq"]);
     assert_eq!(daemon.count("done"), 1);
@@ -150,7 +150,7 @@ fn a_result_the_journal_does_not_know_is_not_made_again() {
     journal.store(&entry).unwrap();
     drop(journal);
     daemon.start();
-    wait_for("delivery", || done.join("input/seq/color").exists());
+    daemon.wait("delivery", || done.join("input/seq/color").exists());
     settle(&daemon);
     daemon.kill();
     assert_eq!(names(&daemon.outbox.join("done")), ["seq"]);
@@ -160,7 +160,7 @@ fn a_result_the_journal_does_not_know_is_not_made_again() {
     fs::rename(done.join("input/seq"), work.join("seq")).unwrap();
     fs::remove_dir_all(&state).unwrap();
     daemon.start();
-    wait_for("delivery", || done.join("input/seq/color").exists());
+    daemon.wait("delivery", || done.join("input/seq/color").exists());
     settle(&daemon);
     assert_eq!(names(&daemon.outbox.join("done")), ["seq"]);
     assert_eq!(fs::read(done.join("result.json")).unwrap(), before);
@@ -169,10 +169,11 @@ fn a_result_the_journal_does_not_know_is_not_made_again() {
 #[test]
 fn asked_to_end_it_finishes_what_runs() {
     let mut daemon = Daemon::new();
-    sequence(&daemon.inbox.join("long"), 600);
-    sequence(&daemon.inbox.join("next"), 600);
-    daemon.start();
-    wait_for(&format!("a running job; log:\n{}", daemon.log()), || daemon.count("running") == 1);
+    for name in ["long", "next"] {
+        sequence(&daemon.inbox.join(name), 900);
+    }
+    daemon.start_with(&["--workers", "1"], &[]);
+    daemon.wait("a running job", || daemon.count("running") == 1);
     assert_eq!(daemon.stop(), Some(0));
     assert_eq!(names(&daemon.outbox.join("done")).len(), 1);
     assert_eq!((daemon.count("running"), daemon.count("done")), (0, 1));
@@ -192,11 +193,11 @@ fn odd_names_links_and_another_file_system_are_no_trouble() {
     std::os::unix::fs::symlink("/etc", daemon.inbox.join("etc")).unwrap();
     fs::write(daemon.inbox.join("notes.pdf"), "%PDF-1.7").unwrap();
     daemon.start();
-    wait_for("both jobs", || daemon.count("done") == 1 && daemon.count("failed") == 1);
+    daemon.wait("both jobs", || daemon.count("done") == 1 && daemon.count("failed") == 1);
     let done = names(&daemon.outbox.join("done"));
     assert_eq!(done.len(), 1);
     let folder = fs::read_dir(daemon.outbox.join("done")).unwrap().next().unwrap().unwrap().path();
-    wait_for("delivery", || folder.join("input").join(odd).join("color").exists());
+    daemon.wait("delivery", || folder.join("input").join(odd).join("color").exists());
     assert_eq!(fs::read(daemon.outbox.join("failed/notes/notes.pdf")).unwrap(), b"%PDF-1.7");
     assert_eq!(names(&daemon.inbox), [".trackd", "etc", "passwd.mp4"], "links are left alone");
     assert!(!daemon.log().contains('\u{1b}'), "control characters do not reach the log");
@@ -209,14 +210,14 @@ fn a_video_without_a_box_waits_for_one() {
     for name in ["by-hand.mp4", "by-file.mp4"] {
         fs::copy(bundled("videos/bird.mp4"), daemon.inbox.join(name)).unwrap();
     }
-    wait_for("needs_init", || daemon.count("needs_init") == 2);
+    daemon.wait("needs_init", || daemon.count("needs_init") == 2);
     let (code, job) = daemon.ask(&["init", "by-hand", "10,10,40,40"]);
     assert_eq!((code, &job["init"]), (0, &serde_json::json!([10.0, 10.0, 40.0, 40.0])));
     fs::write(daemon.inbox.join("by-file.txt"), "20,20,50,50\n").unwrap();
     assert_eq!(json(&daemon.wait_done("by-hand").join("result.json"))["init_source"], "trackd init");
     let done = daemon.wait_done("by-file");
     assert_eq!(json(&done.join("result.json"))["init_source"], "by-file.txt");
-    wait_for("the input", || names(&done.join("input")) == ["by-file.mp4", "by-file.txt"]);
+    daemon.wait("the input", || names(&done.join("input")) == ["by-file.mp4", "by-file.txt"]);
     let (code, answer) = daemon.ask(&["init", "by-hand", "1,1,5,5"]);
     assert_eq!(code, 2, "{answer}");
     assert_eq!(daemon.ask(&["init", "nobody", "1,1,5,5"]).0, 1);
@@ -247,7 +248,7 @@ fn failures_keep_the_input_and_can_be_tried_again() {
         ("empty", "probe", "empty-video", "empty.mp4"),
         ("cut", "decode", "", "cut.mp4"),
     ] {
-        wait_for(&format!("{name}; log:\n{}", daemon.log()), || failed.join(name).exists());
+        daemon.wait(name, || failed.join(name).exists());
         let error = json(&failed.join(name).join("error.json"));
         assert_eq!(error["stage"], stage, "{error}");
         if !code.is_empty() {
@@ -272,7 +273,7 @@ fn failures_keep_the_input_and_can_be_tried_again() {
 fn two_daemons_cannot_share_a_journal_and_folders_must_be_usable() {
     let mut daemon = Daemon::new();
     daemon.start();
-    wait_for("the daemon", || daemon.ask(&["status"]).1["running"] == true);
+    daemon.wait("the daemon", || daemon.ask(&["status"]).1["running"] == true);
     let (inbox, outbox) = (daemon.inbox.to_str().unwrap(), daemon.outbox.to_str().unwrap());
     let model = daemon.root.path().join("tiny.safetensors");
     let model = model.to_str().unwrap();
@@ -304,28 +305,28 @@ fn a_job_is_cancelled_wherever_it_stands() {
     fs::copy(bundled("videos/bird.mp4"), daemon.inbox.join("bare.mp4")).unwrap();
     sequence(&daemon.inbox.join("long"), 3000);
     daemon.start();
-    wait_for("a job without a box and one that runs", || {
+    daemon.wait("a job without a box and one that runs", || {
         daemon.count("needs_init") == 1 && daemon.count("running") == 1
     });
     assert_eq!(daemon.ask(&["cancel", "bare"]).0, 0);
     assert_eq!(daemon.ask(&["cancel", "long"]).0, 0);
     for name in ["bare", "long"] {
         let folder = daemon.outbox.join("failed").join(name);
-        wait_for(&format!("{name}; log:\n{}", daemon.log()), || folder.join("error.json").exists());
+        daemon.wait(name, || folder.join("error.json").exists());
         assert_eq!(json(&folder.join("error.json"))["code"], "cancelled");
     }
     assert!(daemon.outbox.join("failed/bare/bare.mp4").is_file());
     assert_eq!(names(&daemon.outbox.join("failed/long/long/color")).len(), 3000);
-    wait_for("both failed", || daemon.count("failed") == 2);
+    daemon.wait("both failed", || daemon.count("failed") == 2);
     let (code, answer) = daemon.ask(&["cancel", "long"]);
     assert_eq!(code, 2, "{answer}");
     // Tried again, it runs; cancelled while no daemon runs, it ends when one does.
     assert_eq!(daemon.ask(&["retry", "long"]).0, 0);
-    wait_for("the job to run again", || daemon.count("running") == 1);
+    daemon.wait("the job to run again", || daemon.count("running") == 1);
     daemon.kill();
     assert_eq!(daemon.ask(&["cancel", "long"]).0, 0);
     daemon.start();
-    wait_for("the job to fail", || daemon.count("failed") == 2);
+    daemon.wait("the job to fail", || daemon.count("failed") == 2);
     assert_eq!(names(&daemon.inbox), [".trackd"]);
     assert!(names(&daemon.outbox.join("done")).is_empty());
 }
@@ -365,7 +366,7 @@ fn ends_are_told_and_old_results_go() {
     assert!(requests[0].starts_with("POST /end ") && requests[0].contains("application/json"), "{}", requests[0]);
     let all = requests.concat();
     assert!(all.contains("\"name\":\"good\"") && all.contains("\"name\":\"bad\""), "{all}");
-    wait_for("both ends", || {
+    daemon.wait("both ends", || {
         let said = fs::read_to_string(&told).unwrap_or_default();
         said.contains("was done") && said.contains("has failed")
     });
@@ -376,7 +377,7 @@ fn ends_are_told_and_old_results_go() {
     fs::write(&config, format!("{text}keep_done_days = 0.000001\n")).unwrap();
     std::thread::sleep(Duration::from_millis(1100));
     daemon.start_with(&["--config", config.to_str().unwrap()], &[]);
-    wait_for("the old result to go", || names(&daemon.outbox.join("done")).is_empty());
+    daemon.wait("the old result to go", || names(&daemon.outbox.join("done")).is_empty());
     assert_eq!(names(&daemon.outbox.join("failed")), ["bad"]);
     assert_eq!(fs::read_to_string(&told).unwrap(), said);
     assert_eq!(daemon.stop(), Some(0));
@@ -389,15 +390,15 @@ fn a_nearly_full_disk_pauses_and_a_new_configuration_is_read() {
     fs::write(&config, "min_free_mb = 1000000000\n").unwrap();
     sequence(&daemon.inbox.join("seq"), 4);
     daemon.start_with(&["--config", config.to_str().unwrap(), "--log-json"], &[]);
-    wait_for("the job to be ready", || daemon.count("ready") == 1);
-    wait_for("the warning", || daemon.log().contains("nearly full"));
+    daemon.wait("the job to be ready", || daemon.count("ready") == 1);
+    daemon.wait("the warning", || daemon.log().contains("nearly full"));
     let reload = |daemon: &mut Daemon| {
         let kill = format!("kill -HUP {}", daemon.id().unwrap());
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     };
     fs::write(&config, "min_free_mb = \"many\"\n").unwrap();
     reload(&mut daemon);
-    wait_for("the complaint", || daemon.log().contains("kept as it was"));
+    daemon.wait("the complaint", || daemon.log().contains("kept as it was"));
     assert_eq!(daemon.count("ready"), 1);
     fs::write(&config, "min_free_mb = 0\n").unwrap();
     reload(&mut daemon);

@@ -172,7 +172,9 @@ fn asked_to_end_it_finishes_what_runs() {
     for name in ["long", "next"] {
         sequence(&daemon.inbox.join(name), 900);
     }
-    daemon.start_with(&["--workers", "1"], &[]);
+    let config = daemon.root.path().join("config.toml");
+    fs::write(&config, "workers = 1\ngrace_s = 100\n").unwrap();
+    daemon.start_with(&["--config", config.to_str().unwrap()], &[]);
     daemon.wait("a running job", || daemon.count("running") == 1);
     assert_eq!(daemon.stop(), Some(0));
     assert_eq!(names(&daemon.outbox.join("done")).len(), 1);

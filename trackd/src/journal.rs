@@ -2,13 +2,13 @@
 //! `trackd init`, ...) read it and leave requests in it while the daemon runs.
 
 use crate::job::{Job, State};
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 use schemas::result::ErrorDoc;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Version of the tables this release writes.
 const VERSION: i64 = 2;
@@ -118,6 +118,10 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
 }
 
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 /// Makes the tables of [`VERSION`] out of nothing or those of version 1.
 fn renew(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(
@@ -156,7 +160,21 @@ impl Journal {
         Self::connect(state, rusqlite::OpenFlags::default() & !rusqlite::OpenFlags::SQLITE_OPEN_CREATE)
     }
 
+    /// Opens the file; while others make, renew or close it, waits for them up to [`BUSY`]. SQLite does not wait by
+    /// itself for everything done here: the change to WAL fails at once where another connection has a lock.
     fn connect(state: &Path, flags: rusqlite::OpenFlags) -> Result<Self, JournalError> {
+        let since = Instant::now();
+        loop {
+            match Self::connect_once(state, flags) {
+                Err(JournalError::Sqlite { source, .. }) if is_busy(&source) && since.elapsed() < BUSY => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn connect_once(state: &Path, flags: rusqlite::OpenFlags) -> Result<Self, JournalError> {
         let path = state.join("journal.sqlite");
         let wrap = |source| JournalError::Sqlite { path: path.clone(), source };
         let mut db = Connection::open_with_flags(&path, flags).map_err(wrap)?;
@@ -521,9 +539,9 @@ mod tests {
     fn many_may_open_a_new_journal_at_once() {
         for round in 0..20 {
             let folder = tempfile::tempdir().unwrap();
-            let together = std::sync::Barrier::new(6);
+            let together = std::sync::Barrier::new(16);
             std::thread::scope(|scope| {
-                for _ in 0..6 {
+                for _ in 0..16 {
                     scope.spawn(|| {
                         together.wait();
                         let journal = Journal::open(folder.path()).unwrap_or_else(|e| panic!("round {round}: {e}"));

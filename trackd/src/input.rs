@@ -1,23 +1,29 @@
 //! What can be tracked, and where the box to track comes from.
 //!
-//! An input is a video file, a folder of frames, or an annotated sequence. Its initial box is looked for in this
+//! An input is a video file, a folder or archive of frames, or an annotated sequence. Its initial box is looked for in this
 //! order, `NAME` being the file's name without its ending, or the folder's name:
 //!
 //! | input | places |
 //! |---|---|
 //! | folder | `init.json` in it, ground truth in it (VOT, OTB, GOT-10k), `NAME.init.json` and `NAME.txt` beside it |
+//! | archive | `init.json` in it, ground truth in it, `NAME.init.json` and `NAME.txt` beside it |
 //! | file | `NAME.init.json`, `NAME.txt` beside it |
 //!
 //! A `NAME.txt` or ground truth with a line per frame is also what the result is compared with.
 
+use crate::frames::sniff::{Container, container};
+use crate::frames::video::{Decoders, list_archive};
 use crate::frames::{FrameError, folder};
 use schemas::result::InitDoc;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use vot::Region;
-use vot::region::siamrpn_init_box;
+use vot::region::{parse_init_box, parse_regions, siamrpn_init_box};
 use vot::sequence::{detect_layout, list_sequences, read_sequence};
+
+/// Says in a folder or archive what to track.
+const INIT: &str = "init.json";
 
 /// Why an input or its initial box cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +89,8 @@ pub enum InputError {
 pub enum Source {
     /// A file for a decoder.
     Video,
+    /// An archive of this many images.
+    Archive(u64),
     /// Image files in order.
     Files(Vec<PathBuf>),
 }
@@ -96,8 +104,10 @@ pub struct Input {
     pub name: String,
     /// Where frames come from.
     pub source: Source,
-    /// The folder's own ground truth and the file it was read from.
+    /// Its own ground truth and the file it was read from.
     annotated: Option<(PathBuf, Vec<Region>)>,
+    /// What an archive's own `init.json` holds.
+    init: Option<String>,
     /// What was put right while reading.
     pub warnings: Vec<String>,
 }
@@ -132,7 +142,17 @@ impl Start {
 /// What an input is called: the file's name without its ending, the folder's name.
 #[must_use]
 pub fn stem(path: &Path, folder: bool) -> OsString {
-    let name = if folder { path.file_name() } else { path.file_stem() };
+    let is = |ending: Option<&OsStr>, among: &[&str]| {
+        ending.is_some_and(|e| among.iter().any(|a| e.eq_ignore_ascii_case(a)))
+    };
+    let name = match path.file_stem() {
+        _ if folder => path.file_name(),
+        // clip.tar.gz
+        Some(packed) if is(path.extension(), &["gz", "zst"]) && is(Path::new(packed).extension(), &["tar"]) => {
+            Path::new(packed).file_stem()
+        }
+        stem => stem,
+    };
     name.unwrap_or_else(|| OsStr::new("input")).to_owned()
 }
 
@@ -147,17 +167,20 @@ pub fn sidecars(stem: &OsStr) -> [OsString; 2] {
 }
 
 impl Input {
-    /// Looks at a file or folder; no frame is opened.
+    /// Looks at a file or folder; no frame is opened. An archive is listed by a child, which may take as long as
+    /// reading it.
     ///
     /// # Errors
     /// [`InputError`] when it does not exist, is something else, or its annotation is damaged.
-    pub fn open(path: &Path) -> Result<Self, InputError> {
+    pub fn open(path: &Path, decoders: &Decoders) -> Result<Self, InputError> {
         let io = |source| InputError::Io { path: path.to_owned(), source };
         let metadata = std::fs::metadata(path).map_err(io)?;
         if metadata.is_file() {
             let name = stem(path, false).to_string_lossy().into_owned();
-            let (source, annotated) = (Source::Video, None);
-            return Ok(Self { path: path.to_owned(), name, source, annotated, warnings: Vec::new() });
+            if container(path).map_err(io)? == Container::Archive {
+                return Self::of_archive(path, name, decoders);
+            }
+            return Ok(Self::plain(path, name, Source::Video));
         }
         if !metadata.is_dir() {
             return Err(InputError::Kind { path: path.to_owned() });
@@ -172,7 +195,7 @@ impl Input {
                 let sequence = read_sequence(path, layout)?;
                 let file = truth_file(path);
                 let (source, annotated) = (Source::Files(sequence.frames), Some((file, sequence.groundtruth)));
-                Ok(Self { path: path.to_owned(), name, source, annotated, warnings: sequence.warnings })
+                Ok(Self { annotated, warnings: sequence.warnings, ..Self::plain(path, name, source) })
             }
             Err(vot::Error::UnknownLayout { .. }) => {
                 let mut files = folder::images(path)?;
@@ -180,11 +203,32 @@ impl Input {
                 if let (true, Some(nested)) = (files.is_empty(), nested) {
                     files = folder::images(&nested)?;
                 }
-                let source = Source::Files(files);
-                Ok(Self { path: path.to_owned(), name, source, annotated: None, warnings: Vec::new() })
+                Ok(Self::plain(path, name, Source::Files(files)))
             }
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// An input that brings no annotation.
+    fn plain(path: &Path, name: String, source: Source) -> Self {
+        Self { path: path.to_owned(), name, source, annotated: None, init: None, warnings: Vec::new() }
+    }
+
+    fn of_archive(path: &Path, name: String, decoders: &Decoders) -> Result<Self, InputError> {
+        let listing = list_archive(path, decoders)?;
+        let annotated = match listing.truth {
+            Some((file, text)) => {
+                let file = path.join(file);
+                // Says what is wrong with the first line, if anything is, before a box is wanted.
+                if listing.init.is_none() {
+                    parse_init_box(&file, &text)?;
+                }
+                let regions = parse_regions(&file, &text)?;
+                Some((file, regions))
+            }
+            None => None,
+        };
+        Ok(Self { annotated, init: listing.init, ..Self::plain(path, name, Source::Archive(listing.frames)) })
     }
 
     fn beside(&self) -> [PathBuf; 2] {
@@ -200,17 +244,20 @@ impl Input {
     pub fn start(&self) -> Result<Option<Start>, InputError> {
         let [init, text] = self.beside();
         if matches!(self.source, Source::Files(_)) {
-            let inside = self.path.join("init.json");
+            let inside = self.path.join(INIT);
             if inside.is_file() {
                 return read_init(&inside).map(Some);
             }
-            if let Some((file, regions)) = &self.annotated {
-                return match regions.first().and_then(siamrpn_init_box) {
-                    Some(r) => Start::new(0, [r.x, r.y, r.width, r.height], file_name(file)).map(Some),
-                    // Reads the line again for a message that names it.
-                    None => read_line(file).map(Some),
-                };
-            }
+        }
+        if let Some(text) = &self.init {
+            return parse_init(&self.path.join(INIT), text).map(Some);
+        }
+        if let Some((file, regions)) = &self.annotated {
+            return match regions.first().and_then(siamrpn_init_box) {
+                Some(r) => Start::new(0, [r.x, r.y, r.width, r.height], file_name(file)).map(Some),
+                // Reads the line again for a message that names it.
+                None => read_line(file).map(Some),
+            };
         }
         if init.is_file() {
             return read_init(&init).map(Some);
@@ -221,13 +268,9 @@ impl Input {
     /// An annotated sequence that has been read already.
     #[must_use]
     pub fn of_sequence(sequence: &vot::Sequence) -> Self {
-        Self {
-            path: sequence.root.clone(),
-            name: sequence.name.clone(),
-            source: Source::Files(sequence.frames.clone()),
-            annotated: Some((truth_file(&sequence.root), sequence.groundtruth.clone())),
-            warnings: Vec::new(),
-        }
+        let source = Source::Files(sequence.frames.clone());
+        let annotated = Some((truth_file(&sequence.root), sequence.groundtruth.clone()));
+        Self { annotated, ..Self::plain(&sequence.root, sequence.name.clone(), source) }
     }
 
     /// Every annotated line there is, from the input's own annotation or the `.txt` beside it; empty without either.
@@ -273,9 +316,13 @@ fn read_line(path: &Path) -> Result<Start, InputError> {
 }
 
 fn read_init(path: &Path) -> Result<Start, InputError> {
-    let bad = |reason: String| InputError::InitDoc { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
-    let doc: InitDoc = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+    parse_init(path, &text)
+}
+
+fn parse_init(path: &Path, text: &str) -> Result<Start, InputError> {
+    let bad = |reason: String| InputError::InitDoc { path: path.to_owned(), reason };
+    let doc: InitDoc = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
     match doc.targets.as_slice() {
         [target] => Start::new(target.frame, target.region, file_name(path)),
         [] => Err(bad("it names no target".to_owned())),
@@ -286,6 +333,26 @@ fn read_init(path: &Path) -> Result<Start, InputError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn none() -> Decoders {
+        Decoders { ffmpeg: None, own: PathBuf::from("/bin/false") }
+    }
+
+    #[test]
+    fn names_lose_their_endings() {
+        for (file, name) in [
+            ("a.mp4", "a"),
+            ("a.b.zip", "a.b"),
+            ("a.tar", "a"),
+            ("a.TAR.gz", "a"),
+            ("a.tar.zst", "a"),
+            ("a.gz", "a"),
+            (".tar.gz", ".tar"),
+        ] {
+            assert_eq!(stem(Path::new(file), false), name, "{file}");
+        }
+        assert_eq!(stem(Path::new("a.tar.gz"), true), "a.tar.gz");
+    }
 
     fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
         let path = folder.join(name);
@@ -299,7 +366,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let clip = write(root, "clip.one.mp4", "x");
-        let input = Input::open(&clip).unwrap();
+        let input = Input::open(&clip, &none()).unwrap();
         assert_eq!((input.name.as_str(), &input.source), ("clip.one", &Source::Video));
         assert_eq!(input.start().unwrap(), None);
         write(root, "clip.one.txt", "1,2,3,4\n2,2,3,4\n0\n");
@@ -315,7 +382,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clip = write(folder.path(), "clip.mp4", "x");
         write(folder.path(), "clip.txt", "1,2,3,4\n");
-        let input = Input::open(&clip).unwrap();
+        let input = Input::open(&clip, &none()).unwrap();
         assert!(input.start().unwrap().is_some());
         assert_eq!(input.groundtruth(1).unwrap(), None);
     }
@@ -328,7 +395,7 @@ mod tests {
             write(root, &format!("bag/color/{i:08}.jpg"), "x");
         }
         write(root, "bag/groundtruth.txt", "10,10,30,10,30,30,10,30\n10,10,20,20\n10,10,20,20\n");
-        let input = Input::open(&root.join("bag")).unwrap();
+        let input = Input::open(&root.join("bag"), &none()).unwrap();
         assert_eq!(input.name, "bag");
         assert!(matches!(&input.source, Source::Files(files) if files.len() == 3));
         let start = input.start().unwrap().unwrap();
@@ -337,14 +404,14 @@ mod tests {
         write(root, "bag/init.json", r#"{"targets":[{"id":"1","frame":0,"region":[1,1,2,2]}]}"#);
         assert_eq!(input.start().unwrap().unwrap().origin, "init.json");
         write(root, "list.txt", "bag\n");
-        assert!(matches!(Input::open(root), Err(InputError::DataSet { .. })));
+        assert!(matches!(Input::open(root, &none()), Err(InputError::DataSet { .. })));
     }
 
     #[test]
     fn boxes_that_cannot_be_used_say_why() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        let input = Input::open(&write(root, "clip.mp4", "x")).unwrap();
+        let input = Input::open(&write(root, "clip.mp4", "x"), &none()).unwrap();
         for (text, why) in [("nan,1,2,3", "NaN"), ("1,1,0,3", "no area"), ("hello", "clip.txt:1"), ("", "clip.txt:1")] {
             write(root, "clip.txt", text);
             let e = input.start().unwrap_err().to_string();
@@ -361,7 +428,7 @@ mod tests {
             let e = input.start().unwrap_err().to_string();
             assert!(e.contains(why) && e.contains("clip.init.json"), "{text}: {e}");
         }
-        let e = Input::open(&root.join("none.mp4")).unwrap_err().to_string();
+        let e = Input::open(&root.join("none.mp4"), &none()).unwrap_err().to_string();
         assert!(e.contains("none.mp4"), "{e}");
     }
 }

@@ -23,49 +23,13 @@ pub mod scan;
 pub mod trax;
 pub mod watcher;
 
-use frames::h264;
-use frames::video::{CHILD_ARGUMENT, PROBE_ARGUMENT};
-use std::ffi::OsStr;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// Does a decoder child's work if this process was started as one, and answers its exit code.
 ///
-/// Video files are decoded by the running program's own file, started again with a hidden first argument. Every
+/// Videos and archives are decoded by the running program's own file, started again with a hidden first argument. Every
 /// program that tracks videos through this library therefore calls this first in `main`.
 #[must_use]
 pub fn child_main_if_asked() -> Option<ExitCode> {
-    let mut args = std::env::args_os().skip(1);
-    if args.next()? != CHILD_ARGUMENT {
-        return None;
-    }
-    let first = args.next()?;
-    let code =
-        if first == OsStr::new(PROBE_ARGUMENT) { probe(Path::new(&args.next()?)) } else { decode(first.as_ref()) };
-    Some(ExitCode::from(code))
-}
-
-fn decode(path: &Path) -> u8 {
-    match h264::decode(path, std::io::stdout().lock()) {
-        Ok(()) => schemas::exit::DONE,
-        // Nobody wants more frames.
-        Err(h264::H264Error::Io(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => schemas::exit::DONE,
-        Err(e) => {
-            eprintln!("{e}");
-            schemas::exit::FAILED
-        }
-    }
-}
-
-fn probe(path: &Path) -> u8 {
-    match h264::probe(path) {
-        Ok(frames) => {
-            println!("{frames}");
-            schemas::exit::DONE
-        }
-        Err(e) => {
-            eprintln!("{e}");
-            schemas::exit::FAILED
-        }
-    }
+    frames::task::run_if_asked(std::env::args_os().skip(1)).map(ExitCode::from)
 }

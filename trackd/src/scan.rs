@@ -1,7 +1,12 @@
 //! What lies in the inbox. The directory is the truth; events only say when to look.
 
+mod archives;
+
+pub use archives::Archives;
+
 use crate::frames::folder::images;
 use crate::frames::sniff::{self, Container};
+use crate::frames::video::Decoders;
 use crate::input::{Input, Source, sidecars, stem};
 use crate::job::Look;
 use std::ffi::{OsStr, OsString};
@@ -79,8 +84,8 @@ pub fn members(inbox: &Path, file: &OsStr) -> io::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// When it cannot be looked at for another reason.
-pub fn look(inbox: &Path, file: &OsStr, given: bool) -> io::Result<Option<Look>> {
-    match look_at(inbox, file, given) {
+pub fn look(inbox: &Path, file: &OsStr, given: bool, archives: &Archives) -> io::Result<Option<Look>> {
+    match look_at(inbox, file, given, archives) {
         Ok(look) => Ok(Some(look)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(inbox.join(file)) {
             // Something inside moved away while we looked: it is being changed.
@@ -91,18 +96,29 @@ pub fn look(inbox: &Path, file: &OsStr, given: bool) -> io::Result<Option<Look>>
     }
 }
 
-fn look_at(inbox: &Path, file: &OsStr, given: bool) -> io::Result<Look> {
+fn look_at(inbox: &Path, file: &OsStr, given: bool, archives: &Archives) -> io::Result<Look> {
     let path = inbox.join(file);
     let mut files = Vec::new();
     let mut hash = std::hash::DefaultHasher::new();
-    for member in members(inbox, file)? {
-        fingerprint(&member, &mut hash, &mut files)?;
+    let members = members(inbox, file)?;
+    for member in &members {
+        fingerprint(member, &mut hash, &mut files)?;
     }
+    let fingerprint = hash.finish();
     let writer = files.iter().any(|f| being_written(f));
     let folder = fs::symlink_metadata(&path)?.is_dir();
     let whole = if folder { holds_images(&path) } else { sniff::whole(&path)? };
-    let unknown = !folder && matches!(sniff::container(&path)?, Container::Unknown | Container::Empty);
-    Ok(Look { fingerprint: hash.finish(), writer, whole, startable: given || unknown || startable(&path) })
+    let kind = if folder { None } else { Some(sniff::container(&path)?) };
+    let startable = match kind {
+        _ if given || writer => Some(given),
+        // A run will say what is wrong.
+        Some(Container::Unknown | Container::Empty) => Some(true),
+        Some(Container::Archive) if members.len() == 1 => archives.startable(fingerprint, &path),
+        Some(Container::Archive) => Some(true),
+        _ => Some(startable(&path, archives.decoders())),
+    };
+    // Until it is known what an archive holds, it counts as being worked on.
+    Ok(Look { fingerprint, writer: writer || startable.is_none(), whole, startable: startable.unwrap_or(false) })
 }
 
 fn holds_images(folder: &Path) -> bool {
@@ -112,10 +128,14 @@ fn holds_images(folder: &Path) -> bool {
 }
 
 /// Whether starting it makes sense: there is a box, or something is wrong that a run will name.
-fn startable(path: &Path) -> bool {
-    match Input::open(path) {
+fn startable(path: &Path, decoders: &Decoders) -> bool {
+    match Input::open(path, decoders) {
         Ok(input) => {
-            let empty = matches!(&input.source, Source::Files(files) if files.is_empty());
+            let empty = match &input.source {
+                Source::Files(files) => files.is_empty(),
+                Source::Archive(frames) => *frames == 0,
+                Source::Video => false,
+            };
             empty || !matches!(input.start(), Ok(None))
         }
         Err(_) => true,
@@ -261,8 +281,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inbox = folder.path();
         let file = OsStr::new("a.avi");
-        let see = |given| look(inbox, file, given).unwrap().unwrap();
-        assert_eq!(look(inbox, file, false).unwrap(), None);
+        let archives = Archives::new(Decoders { ffmpeg: None, own: PathBuf::from("/bin/false") });
+        let see = |given| look(inbox, file, given, &archives).unwrap().unwrap();
+        assert_eq!(look(inbox, file, false, &archives).unwrap(), None);
         let mut writer = File::create(inbox.join(file)).unwrap();
         writer.write_all(b"RIFF....AVI LIST").unwrap();
         let first = see(false);

@@ -42,12 +42,6 @@ pub enum Command {
     Cancel(Retry),
     /// All jobs in the terminal, anew every second
     Top(Top),
-    /// Decode an H.264 mp4 to PPM on standard output (used by the program itself)
-    #[command(name = "decode-h264", hide = true)]
-    Decode {
-        /// The file.
-        file: PathBuf,
-    },
 }
 
 /// The model and where it runs.

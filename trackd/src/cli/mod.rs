@@ -163,7 +163,6 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Retry(args) => jobs::retry(&args),
         Command::Cancel(args) => jobs::cancel(&args),
         Command::Top(args) => top::top(&args),
-        Command::Decode { file } => Ok(crate::decode(&file)),
     }
 }
 
@@ -206,9 +205,9 @@ fn track(args: args::Track) -> Result<u8, CliError> {
     if taken && !args.force {
         return Err(CliError::Exists { path: args.out });
     }
-    let input = Input::open(&args.input).map_err(JobError::from)?;
     let options =
         RunOptions { decoders: decoders(args.decoder)?, limits: Limits::default(), overlay: args.overlay, job: None };
+    let input = Input::open(&args.input, &options.decoders).map_err(JobError::from)?;
     let start = match args.init {
         Some(rect) => Start::new(0, rect, "--init").map_err(JobError::from)?,
         None => find_start(&input, &options)?,

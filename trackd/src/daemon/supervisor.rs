@@ -13,7 +13,7 @@ use crate::input::stem;
 use crate::job::{Action, Event, Job, Policy, State, next};
 use crate::journal::{Entry, Journal};
 use crate::publish::TEMPORARY;
-use crate::scan::{WORK, claim, inputs, look};
+use crate::scan::{Archives, WORK, claim, inputs, look};
 use schemas::result::ErrorDoc;
 use schemas::watch::WatchConfig;
 use std::collections::{BTreeMap, VecDeque};
@@ -44,6 +44,7 @@ pub struct Supervisor {
     ends: Sender<End>,
     version: i64,
     live: Arc<Live>,
+    archives: Archives,
 }
 
 fn policy(config: &WatchConfig) -> Policy {
@@ -77,6 +78,7 @@ impl Supervisor {
         // No version the journal can have: requests that were left while nothing ran are looked for first.
         let version = -1;
         let (jobs, running) = (BTreeMap::new(), BTreeMap::new());
+        let archives = Archives::new(settings.decoders.clone());
         let mut new = Self {
             settings,
             engines,
@@ -90,6 +92,7 @@ impl Supervisor {
             ends,
             version,
             live,
+            archives,
         };
         new.recover()?;
         Ok(new)
@@ -248,7 +251,7 @@ impl Supervisor {
         for key in keys {
             let Some(entry) = self.jobs.get(&key) else { continue };
             let event = if names.contains(&entry.file) {
-                match look(&inbox, &entry.file, entry.given.is_some()) {
+                match look(&inbox, &entry.file, entry.given.is_some(), &self.archives) {
                     Ok(Some(look)) => Event::Looked(look),
                     Ok(None) => Event::Vanished,
                     Err(e) => {

@@ -81,7 +81,7 @@ fn track(task: &Task, engines: &dyn Engines) -> Result<PathBuf, JobError> {
 }
 
 fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<(), JobError> {
-    let mut input = Input::open(&task.path)?;
+    let mut input = Input::open(&task.path, &task.decoders)?;
     input.name.clone_from(&task.name);
     let start = match task.given {
         Some(rect) => Some(Start::new(0, rect, "trackd init")?),

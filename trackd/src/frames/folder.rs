@@ -1,7 +1,7 @@
 //! Frames from image files.
 
 use super::FrameError;
-use shards::image::Rgb;
+use shards::image::{ImageError, Rgb};
 use shards::jpeg::{Limits, decode_image};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,12 @@ fn digits(text: &str) -> usize {
 pub fn read(path: &Path, max_pixels: u64) -> Result<Rgb, FrameError> {
     let bytes = std::fs::read(path).map_err(|source| FrameError::Io { path: path.to_owned(), source })?;
     let limits = Limits { max_pixels: usize::try_from(max_pixels).unwrap_or(usize::MAX) };
-    decode_image(&bytes, &limits).map_err(|e| FrameError::Image { path: path.to_owned(), reason: e.to_string() })
+    decode_image(&bytes, &limits).map_err(|e| match e {
+        ImageError::TooLarge { width, height, .. } => {
+            FrameError::TooLarge { path: path.to_owned(), width, height, max_pixels }
+        }
+        other => FrameError::Image { path: path.to_owned(), reason: other.to_string() },
+    })
 }
 
 #[cfg(test)]

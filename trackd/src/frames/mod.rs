@@ -1,12 +1,14 @@
 //! Frames of whatever can be tracked: a video file (decoded by a child process) or image files, one at a time, under
 //! limits.
 
+pub mod archive;
 pub mod child;
 pub mod colour;
 pub mod folder;
 pub mod h264;
 pub mod ppm;
 pub mod sniff;
+pub mod task;
 pub mod video;
 
 use crate::input::{Input, Source};
@@ -67,10 +69,18 @@ pub enum FrameError {
         reason: String,
     },
     /// The file is no video.
-    #[error("{path} is not a video this program knows; give it mp4, mov, avi, mkv, webm, mpeg or ogg", path = path.display())]
+    #[error("{path} is not a video this program knows; give it mp4, mov, avi, mkv, webm, mpeg or ogg, or a tar or zip of frames", path = path.display())]
     NotVideo {
         /// The file.
         path: PathBuf,
+    },
+    /// An archive that cannot be used.
+    #[error("{path}: {reason}", path = path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// No frames at all.
     #[error("{path} has no frames: {reason}", path = path.display())]
@@ -161,6 +171,26 @@ pub enum FrameError {
 }
 
 impl FrameError {
+    /// Short machine-readable reason.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "unreadable-input",
+            Self::Image { .. } => "damaged-image",
+            Self::NotVideo { .. } => "not-a-video",
+            Self::Archive { .. } => "bad-archive",
+            Self::Empty { .. } => "empty-video",
+            Self::NoDecoder(_) => "no-decoder",
+            Self::NeedsFfmpeg { .. } => "needs-ffmpeg",
+            Self::Decode { .. } => "undecodable-video",
+            Self::Stalled { .. } => "decoder-stalled",
+            Self::Truncated { .. } => "truncated-video",
+            Self::TooLarge { .. } => "frame-too-large",
+            Self::TooMany { .. } => "too-many-frames",
+            Self::Size { .. } => "mixed-frame-sizes",
+        }
+    }
+
     /// The decoder's messages that belong to this error.
     #[must_use]
     pub fn log(&self) -> &str {
@@ -170,6 +200,9 @@ impl FrameError {
         }
     }
 }
+
+/// What decodes image files.
+const IMAGES: &str = "zune-jpeg";
 
 /// Frames one after the other.
 #[derive(Debug)]
@@ -201,11 +234,19 @@ impl Frames {
                 return Err(FrameError::Empty { path, reason: "there is no .jpg or .png file in it" });
             }
             Source::Files(files) => Kind::Files(files.clone().into_iter()),
+            Source::Archive(0) => {
+                return Err(FrameError::Empty { path, reason: "there is no .jpg or .png picture in the archive" });
+            }
+            Source::Archive(frames) => Kind::Video {
+                video: Box::new(Video::open_archive(&path, decoders, limits)?),
+                stated: Some(*frames),
+                decoder: IMAGES,
+            },
             Source::Video => {
                 let found = sniff::container(&path).map_err(|source| FrameError::Io { path: path.clone(), source })?;
                 let stated = match found {
                     Container::Empty => return Err(FrameError::Empty { path, reason: "the file has no bytes" }),
-                    Container::Unknown => return Err(FrameError::NotVideo { path }),
+                    Container::Unknown | Container::Archive => return Err(FrameError::NotVideo { path }),
                     Container::Other(container) if decoders.ffmpeg.is_none() => {
                         return Err(FrameError::NeedsFfmpeg { path, container });
                     }
@@ -223,7 +264,7 @@ impl Frames {
     #[must_use]
     pub fn decoder(&self) -> &'static str {
         match &self.kind {
-            Kind::Files(_) => "zune-jpeg",
+            Kind::Files(_) => IMAGES,
             Kind::Video { decoder, .. } => decoder,
         }
     }
@@ -315,7 +356,7 @@ mod tests {
     }
 
     fn all(path: &Path, limits: Limits) -> Vec<Result<Rgb, FrameError>> {
-        Frames::open(&Input::open(path).unwrap(), &own(), &limits).unwrap().collect()
+        Frames::open(&Input::open(path, &own()).unwrap(), &own(), &limits).unwrap().collect()
     }
 
     #[test]
@@ -337,7 +378,7 @@ mod tests {
         assert!(matches!(last(folder(&[(8, 8); 3]).path(), few), FrameError::TooMany { max_frames: 2, .. }));
         let small = Limits { max_pixels: 63, ..Limits::default() };
         let e = last(folder(&[(8, 8)]).path(), small);
-        assert!(matches!(e, FrameError::Image { .. }) && e.to_string().contains("0.jpg"), "{e}");
+        assert!(matches!(e, FrameError::TooLarge { .. }) && e.to_string().contains("0.jpg"), "{e}");
     }
 
     #[test]
@@ -346,14 +387,14 @@ mod tests {
         let open = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();
-            Frames::open(&Input::open(&path).unwrap(), &own(), &Limits::default()).unwrap_err()
+            Frames::open(&Input::open(&path, &own()).unwrap(), &own(), &Limits::default()).unwrap_err()
         };
         assert!(matches!(open("a.pdf", b"%PDF-1.7"), FrameError::NotVideo { .. }));
         assert!(matches!(open("a.mp4", b""), FrameError::Empty { .. }));
         assert!(matches!(open("a.avi", b"RIFF....AVI LIST"), FrameError::NeedsFfmpeg { container: "avi", .. }));
         let empty = folder.path().join("empty");
         std::fs::create_dir(&empty).unwrap();
-        let e = Frames::open(&Input::open(&empty).unwrap(), &own(), &Limits::default()).unwrap_err();
+        let e = Frames::open(&Input::open(&empty, &own()).unwrap(), &own(), &Limits::default()).unwrap_err();
         assert!(matches!(e, FrameError::Empty { .. }), "{e}");
     }
 }

@@ -11,6 +11,8 @@ pub enum Container {
     IsoMedia,
     /// Another video container, by its usual name.
     Other(&'static str),
+    /// tar, plain or in gzip or zstd, or zip.
+    Archive,
     /// No bytes at all.
     Empty,
     /// No video this program knows.
@@ -47,6 +49,8 @@ fn classify(head: &[u8]) -> Container {
         Container::Other("h264 or hevc stream")
     } else if at(0, &[0x47]) && at(188, &[0x47]) {
         Container::Other("mpegts")
+    } else if at(257, b"ustar") || at(0, &[0x1f, 0x8b]) || at(0, &[0x28, 0xb5, 0x2f, 0xfd]) || at(0, b"PK\x03\x04") {
+        Container::Archive
     } else {
         Container::Unknown
     }
@@ -109,7 +113,7 @@ pub fn whole(path: &Path) -> io::Result<bool> {
             let end = atoms.last().map_or(0, |a| a.start.saturating_add(a.length));
             Ok(end == size && atoms.iter().any(|a| &a.name == b"moov"))
         }
-        Container::Other(_) | Container::Unknown => Ok(true),
+        Container::Other(_) | Container::Archive | Container::Unknown => Ok(true),
     }
 }
 
@@ -126,13 +130,15 @@ mod tests {
 
     #[test]
     fn kinds_are_told_by_their_first_bytes() {
-        let cases: [(&[u8], Container); 8] = [
+        let cases: [(&[u8], Container); 10] = [
             (b"", Container::Empty),
             (b"\0\0\0\x18ftypmp42", Container::IsoMedia),
             (b"RIFF\0\0\0\0AVI LIST", Container::Other("avi")),
             (&[0x1a, 0x45, 0xdf, 0xa3, 1], Container::Other("matroska")),
             (&[0, 0, 0, 1, 0x67], Container::Other("h264 or hevc stream")),
             (b"OggS", Container::Other("ogg")),
+            (b"PK\x03\x04", Container::Archive),
+            (&[0x1f, 0x8b, 8], Container::Archive),
             (b"%PDF-1.7", Container::Unknown),
             (b"x", Container::Unknown),
         ];

@@ -1,24 +1,28 @@
 //! Frames of a video file, decoded by a child process.
 
+use super::archive::Listing;
 use super::child::{May, Running, limit};
 use super::ppm::{PpmError, read_frame};
+use super::task::Task;
 use super::{FrameError, Limits};
 use shards::image::Rgb;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-/// First argument of the child that decodes: the program starts itself with it.
-pub const CHILD_ARGUMENT: &str = "decode-h264";
-/// Second argument of a child that only counts frames.
-pub const PROBE_ARGUMENT: &str = "--probe";
 /// Frames decoded ahead.
 const AHEAD: usize = 4;
-/// Longest time to read a file's index.
-const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+/// Longest time to read a video's index.
+const INDEX_PATIENCE: Duration = Duration::from_secs(30);
+/// Longest index number, bytes.
+const INDEX_ANSWER: u64 = 100;
+/// Longest time to read through an archive.
+const ARCHIVE_PATIENCE: Duration = Duration::from_secs(3600);
+/// Longest list of what an archive holds, bytes.
+const ARCHIVE_ANSWER: u64 = 64 << 20;
 /// Containers ffmpeg may open.
 const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,ogg,mjpeg,h264,hevc,ivf";
 
@@ -88,7 +92,7 @@ fn ffmpeg_arguments(file: &Path, max_pixels: u64) -> Vec<OsString> {
     arguments
 }
 
-/// A video that is being decoded.
+/// A video or archive that is being decoded.
 #[derive(Debug)]
 pub struct Video {
     path: PathBuf,
@@ -104,18 +108,26 @@ impl Video {
     /// # Errors
     /// [`FrameError::NoDecoder`] when the child cannot be started.
     pub fn open(path: &Path, decoders: &Decoders, limits: &Limits) -> Result<Self, FrameError> {
-        let mut command = match &decoders.ffmpeg {
+        let command = match &decoders.ffmpeg {
             Some(ffmpeg) => {
                 let mut command = Command::new(ffmpeg);
                 command.args(ffmpeg_arguments(path, limits.max_pixels));
                 command
             }
-            None => {
-                let mut command = Command::new(&decoders.own);
-                command.arg(CHILD_ARGUMENT).arg(path);
-                command
-            }
+            None => Task::H264.command(&decoders.own, path),
         };
+        Self::of(command, path, limits)
+    }
+
+    /// Starts decoding an archive, as [`Self::open`].
+    ///
+    /// # Errors
+    /// [`FrameError::NoDecoder`] when the child cannot be started.
+    pub fn open_archive(path: &Path, decoders: &Decoders, limits: &Limits) -> Result<Self, FrameError> {
+        Self::of(Task::Archive(limits.max_pixels).command(&decoders.own, path), path, limits)
+    }
+
+    fn of(mut command: Command, path: &Path, limits: &Limits) -> Result<Self, FrameError> {
         let mut child = start(&mut command)?;
         let stdout = child.child().stdout.take();
         let (send, frames) = sync_channel(AHEAD);
@@ -193,18 +205,43 @@ impl Video {
 /// # Errors
 /// [`FrameError`] when the child cannot be started.
 pub fn stated_frames(path: &Path, decoders: &Decoders) -> Result<Option<u64>, FrameError> {
-    let mut command = Command::new(&decoders.own);
-    command.args([OsStr::new(CHILD_ARGUMENT), OsStr::new(PROBE_ARGUMENT), path.as_os_str()]);
-    let mut child = start(&mut command)?;
+    let (answer, _) = ask(Task::CountH264, path, decoders, INDEX_PATIENCE, INDEX_ANSWER)?;
+    Ok(answer.and_then(|text| text.trim().parse().ok()))
+}
+
+/// What an archive holds, read by a child.
+///
+/// # Errors
+/// [`FrameError`] when the child cannot be started, and when the archive is damaged or refused.
+pub fn list_archive(path: &Path, decoders: &Decoders) -> Result<Listing, FrameError> {
+    let (answer, said) = ask(Task::ListArchive, path, decoders, ARCHIVE_PATIENCE, ARCHIVE_ANSWER)?;
+    answer
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .ok_or_else(|| FrameError::Archive { path: path.to_owned(), reason: said })
+}
+
+/// Lets a child answer in one text, and says what it complained of last.
+fn ask(
+    task: Task,
+    path: &Path,
+    decoders: &Decoders,
+    patience: Duration,
+    longest: u64,
+) -> Result<(Option<String>, String), FrameError> {
+    let mut child = start(&mut task.command(&decoders.own, path))?;
     let stdout = child.child().stdout.take();
     let (send, answer) = sync_channel(1);
     std::thread::spawn(move || {
-        let text = stdout.and_then(|s| std::io::read_to_string(std::io::Read::take(s, 100)).ok());
+        let text = stdout.and_then(|s| std::io::read_to_string(std::io::Read::take(s, longest)).ok());
         // Nobody listens any more once the patience has run out.
         drop(send.send(text));
     });
-    let text = answer.recv_timeout(PROBE_PATIENCE).ok().flatten();
-    Ok(text.and_then(|t| t.trim().parse().ok()))
+    let Ok(text) = answer.recv_timeout(patience) else {
+        return Ok((None, format!("nothing was heard of its reader for {} s", patience.as_secs())));
+    };
+    let status = child.wait().map_err(|source| FrameError::Io { path: path.to_owned(), source })?;
+    let said = child.log.last().unwrap_or_else(|| format!("its reader ended with {status}"));
+    Ok((text.filter(|_| status.success()), said))
 }
 
 fn start(command: &mut Command) -> Result<Running, FrameError> {

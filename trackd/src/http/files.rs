@@ -69,7 +69,7 @@ pub fn first_frame(app: &App, entry: &Entry) -> Result<Vec<u8>, Refusal> {
         return Err(Refusal::Conflict("this job does not wait for a box"));
     }
     let bad = |e: &dyn std::fmt::Display| Refusal::Bad(format!("there is no first frame: {e}"));
-    let input = Input::open(&app.inbox.join(&entry.file)).map_err(|e| bad(&e))?;
+    let input = Input::open(&app.inbox.join(&entry.file), &app.decoders).map_err(|e| bad(&e))?;
     let mut frames = Frames::open(&input, &app.decoders, &app.limits).map_err(|e| bad(&e))?;
     let frame = frames.next().ok_or_else(|| bad(&"it is empty"))?.map_err(|e| bad(&e))?;
     shards::jpeg::encode(&frame, 90).map_err(|e| bad(&e))

@@ -101,11 +101,14 @@ impl JobError {
     pub fn stage(&self) -> &'static str {
         match self {
             Self::Input(InputError::Io { .. } | InputError::Kind { .. } | InputError::DataSet { .. }) => "probe",
+            Self::Frames(e) | Self::Input(InputError::Frames(e)) => match e {
+                FrameError::NotVideo { .. }
+                | FrameError::Archive { .. }
+                | FrameError::Empty { .. }
+                | FrameError::NeedsFfmpeg { .. } => "probe",
+                _ => "decode",
+            },
             Self::Input(_) | Self::Init { .. } | Self::TooShort { .. } => "init",
-            Self::Frames(FrameError::NotVideo { .. } | FrameError::Empty { .. } | FrameError::NeedsFfmpeg { .. }) => {
-                "probe"
-            }
-            Self::Frames(_) => "decode",
             Self::Output { .. } => "publish",
             Self::Track { .. } | Self::Evaluate(_) | Self::Cancelled | Self::Crashed(_) => "track",
         }
@@ -120,25 +123,12 @@ impl JobError {
                 InputError::Kind { .. } => "not-a-file",
                 InputError::DataSet { .. } => "several-sequences",
                 InputError::NoBox { .. } => "no-box",
-                InputError::Frames(_) => "unreadable-input",
+                InputError::Frames(e) => e.code(),
                 InputError::Vot(vot::Error::InitBox { .. }) | InputError::Box { .. } => "bad-box",
                 InputError::Vot(_) => "bad-annotation",
                 InputError::InitDoc { .. } => "bad-init-json",
             },
-            Self::Frames(e) => match e {
-                FrameError::Io { .. } => "unreadable-input",
-                FrameError::Image { .. } => "damaged-image",
-                FrameError::NotVideo { .. } => "not-a-video",
-                FrameError::Empty { .. } => "empty-video",
-                FrameError::NoDecoder(_) => "no-decoder",
-                FrameError::NeedsFfmpeg { .. } => "needs-ffmpeg",
-                FrameError::Decode { .. } => "undecodable-video",
-                FrameError::Stalled { .. } => "decoder-stalled",
-                FrameError::Truncated { .. } => "truncated-video",
-                FrameError::TooLarge { .. } => "frame-too-large",
-                FrameError::TooMany { .. } => "too-many-frames",
-                FrameError::Size { .. } => "mixed-frame-sizes",
-            },
+            Self::Frames(e) => e.code(),
             Self::TooShort { .. } => "video-too-short",
             Self::Init { .. } => "bad-box",
             Self::Track { .. } => "tracker",
@@ -155,8 +145,12 @@ impl JobError {
     pub fn passing(&self) -> bool {
         let io = |e: &io::Error| e.kind() != io::ErrorKind::NotFound && e.kind() != io::ErrorKind::PermissionDenied;
         match self {
-            Self::Input(InputError::Io { source, .. }) | Self::Frames(FrameError::Io { source, .. }) => io(source),
-            Self::Frames(FrameError::Stalled { .. } | FrameError::NoDecoder(_)) => true,
+            Self::Input(InputError::Io { source, .. }) => io(source),
+            Self::Frames(e) | Self::Input(InputError::Frames(e)) => match e {
+                FrameError::Io { source, .. } => io(source),
+                FrameError::Stalled { .. } | FrameError::NoDecoder(_) => true,
+                _ => false,
+            },
             Self::Output { .. } | Self::Crashed(_) | Self::Cancelled => true,
             _ => false,
         }
@@ -422,7 +416,7 @@ fn has_text_beside(input: &Input) -> bool {
 /// blake3 of the file, or of all frames in order.
 fn hash(input: &Input) -> Result<String, JobError> {
     let files = match &input.source {
-        Source::Video => std::slice::from_ref(&input.path),
+        Source::Video | Source::Archive(_) => std::slice::from_ref(&input.path),
         Source::Files(files) => files,
     };
     let mut hasher = blake3::Hasher::new();

@@ -27,7 +27,7 @@ fn options() -> RunOptions {
 fn go(path: &Path, start: &Start, options: &RunOptions, out: &Path) -> Result<ResultDoc, JobError> {
     fs::create_dir_all(out).unwrap();
     let never = AtomicBool::new(false);
-    run(&Input::open(path).unwrap(), start, &Stills::default(), options, out, &never, &|_, _| {})
+    run(&Input::open(path, &options.decoders).unwrap(), start, &Stills::default(), options, out, &never, &|_, _| {})
 }
 
 fn start(frame: u32) -> Start {
@@ -79,7 +79,7 @@ fn ground_truth_beside_the_frames_is_scored() {
     // The target jumps away at frame 6, where a tracker that stands still has failed.
     let lines: String = (0..12).map(|i| if i < 6 { "10,8,20,16\n" } else { "40,30,20,16\n" }).collect();
     fs::write(seq.join("groundtruth.txt"), lines).unwrap();
-    let input = Input::open(&seq).unwrap();
+    let input = Input::open(&seq, &options().decoders).unwrap();
     let first = input.start().unwrap().unwrap();
     let out = root.path().join("out");
     let doc = go(&seq, &first, &options(), &out).unwrap();
@@ -99,7 +99,7 @@ fn ground_truth_that_cannot_be_evaluated_costs_no_track() {
     let lines: String = (0..12).map(|i| if i < 3 { "10,8,20,16\n" } else { "900,30,20,16\n" }).collect();
     fs::write(seq.join("groundtruth.txt"), lines).unwrap();
     let out = root.path().join("out");
-    let first = Input::open(&seq).unwrap().start().unwrap().unwrap();
+    let first = Input::open(&seq, &options().decoders).unwrap().start().unwrap().unwrap();
     let doc = go(&seq, &first, &options(), &out).unwrap();
     assert!(doc.warnings.iter().any(|w| w.contains("no eval.json")), "{:?}", doc.warnings);
     assert_eq!((doc.frames, out.join("eval.json").exists()), (12, false));
@@ -112,7 +112,7 @@ fn an_undisturbed_run_is_evaluated_as_it_is() {
     frames(&seq, 5, 0..0);
     fs::write(seq.join("groundtruth.txt"), "10,8,20,16\n".repeat(5)).unwrap();
     let out = root.path().join("out");
-    let first = Input::open(&seq).unwrap().start().unwrap().unwrap();
+    let first = Input::open(&seq, &options().decoders).unwrap().start().unwrap().unwrap();
     go(&seq, &first, &options(), &out).unwrap();
     let eval: serde_json::Value = serde_json::from_slice(&fs::read(out.join("eval.json")).unwrap()).unwrap();
     assert_eq!((&eval["seq"]["num_failures"], &eval["seq"]["acc"]), (&0.into(), &1.0.into()));
@@ -155,7 +155,7 @@ fn a_full_disk_is_told_from_other_faults() {
 fn a_run_stops_when_asked() {
     let root = tempfile::tempdir().unwrap();
     frames(&root.path().join("seq"), 3, 0..0);
-    let input = Input::open(&root.path().join("seq")).unwrap();
+    let input = Input::open(&root.path().join("seq"), &options().decoders).unwrap();
     let stop = AtomicBool::new(true);
     let e = run(&input, &start(0), &Stills::default(), &options(), root.path(), &stop, &|_, _| {}).unwrap_err();
     assert!(matches!(e, JobError::Cancelled));

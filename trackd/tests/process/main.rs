@@ -1,6 +1,7 @@
 //! The program as a process: what only shows at its edge.
 
 mod commands;
+mod hostile;
 mod http;
 mod soak;
 mod support;

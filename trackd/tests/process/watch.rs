@@ -410,3 +410,44 @@ fn a_nearly_full_disk_pauses_and_a_new_configuration_is_read() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
     }
 }
+
+#[test]
+fn archives_of_frames_are_tracked() {
+    let mut daemon = Daemon::new();
+    let truth: String = (0..6).map(|i| format!("{},30,30,30\n", 40 + i)).collect();
+    let archive = |annotated: bool| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut add = |name: String, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, content).unwrap();
+        };
+        for i in (0..6).rev() {
+            add(format!("seq/color/{i}.jpg"), &picture(i));
+        }
+        if annotated {
+            add("seq/groundtruth.txt".to_owned(), truth.as_bytes());
+        }
+        builder.into_inner().unwrap()
+    };
+    let zst = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    fs::write(daemon.inbox.join("plain.tar"), archive(true)).unwrap();
+    fs::write(daemon.inbox.join("packed.tar.zst"), zst(&archive(true))).unwrap();
+    fs::write(daemon.inbox.join("boxless.tar.zst"), zst(&archive(false))).unwrap();
+    sequence(&daemon.inbox.join("folder"), 6);
+    daemon.start();
+    let boxes = |name: &str| {
+        let done = daemon.wait_done(name);
+        assert!(done.join("eval.json").exists() || name == "boxless");
+        assert_eq!(json(&done.join("result.json"))["provenance"]["decoder"], "zune-jpeg");
+        fs::read_to_string(done.join(format!("{name}_001.txt"))).unwrap()
+    };
+    let folder = boxes("folder");
+    assert_eq!(folder.lines().count(), 6);
+    assert_eq!(boxes("plain"), folder);
+    assert_eq!(boxes("packed"), folder);
+    daemon.wait("boxless", || daemon.count("needs_init") == 1);
+    assert_eq!(daemon.ask(&["init", "boxless", "40,30,30,30"]).0, 0);
+    assert_eq!(boxes("boxless"), folder);
+    assert_eq!(daemon.stop(), Some(0));
+}

@@ -18,7 +18,7 @@ pub use mask::Mask;
 pub use parse::RegionError;
 pub(crate) use parse::mask_from_numbers;
 pub(crate) use read::text;
-pub use read::{format_regions, parse_regions, read_init_box, read_regions};
+pub use read::{format_regions, parse_init_box, parse_regions, read_init_box, read_regions};
 
 /// Code of a frame without result or annotation.
 pub const UNKNOWN: i32 = 0;

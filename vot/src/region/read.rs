@@ -29,7 +29,11 @@ pub fn parse_regions(path: &Path, content: &str) -> Result<Vec<Region>, Error> {
 /// ([`siamrpn_init_box`]). A NaN box, a code, a point and a box without area are errors that say so.
 pub fn read_init_box(path: &Path) -> Result<Rect, Error> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let content = text(path, &bytes)?;
+    parse_init_box(path, &text(path, &bytes)?)
+}
+
+/// Like [`read_init_box`], of text that has been read already; `path` is only named in errors.
+pub fn parse_init_box(path: &Path, content: &str) -> Result<Rect, Error> {
     let line = content.lines().next().unwrap_or_default();
     let region = Region::parse(line).map_err(|source| Error::Region { path: path.to_owned(), line: 1, source })?;
     siamrpn_init_box(&region).ok_or_else(|| {

@@ -21,7 +21,7 @@ pub struct InitDoc {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InitTarget {
-    /// Name of the target; `"1"` if there is only one.
+    /// Name of the target, unlike any other's: letters, digits, `.`, `_`, `-`; `"1"` if there is only one.
     #[serde(default = "first_target")]
     pub id: String,
     /// Frame the box belongs to, from 0.
@@ -60,35 +60,46 @@ pub struct ResultDoc {
     /// Identity of the daemon's job that made it; absent when it was tracked by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-    /// Frames tracked, the initial one included.
+    /// Frames of the video.
     pub frames: u64,
     /// Frame width in pixels.
     pub width: u32,
     /// Frame height in pixels.
     pub height: u32,
-    /// Frame the tracker was initialised on.
-    pub init_frame: u32,
-    /// The initial box `[x, y, w, h]`.
-    pub init: [f64; 4],
-    /// Where the initial box came from, for example `clip.txt`.
-    pub init_source: String,
-    /// Frames reported lost.
-    pub lost_frames: u64,
-    /// Mean score over the tracked frames.
-    pub mean_confidence: f64,
-    /// Frames per second of the tracker alone.
+    /// What was tracked; one element unless `init.json` names several targets.
+    pub targets: Vec<TargetDoc>,
+    /// Frames per second of the tracker alone, all targets together.
     pub tracker_frames_per_s: f64,
     /// Frames per second of the whole job, decoding and writing included.
     pub frames_per_s: f64,
-    /// Mean overlap with the ground truth, when there is one, without resets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean_overlap: Option<f64>,
     /// Files written beside this one.
     pub files: Vec<String>,
     /// Things worth knowing that did not make the job fail.
     pub warnings: Vec<String>,
     /// What made it.
     pub provenance: Provenance,
+}
+
+/// One target of a [`ResultDoc`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TargetDoc {
+    /// Its name in `init.json`; `"1"` without one.
+    pub id: String,
+    /// Frame the tracker was initialised on, from 0.
+    pub init_frame: u32,
+    /// The initial box `[x, y, w, h]`.
+    pub init: [f64; 4],
+    /// Where the initial box came from, for example `clip.txt`.
+    pub init_source: String,
+    /// Frames tracked, the initial one included.
+    pub frames: u64,
+    /// Frames reported lost.
+    pub lost_frames: u64,
+    /// Mean score over the tracked frames after the initial one.
+    pub mean_confidence: f64,
+    /// Mean overlap with the ground truth, when there is one, without resets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_overlap: Option<f64>,
 }
 
 /// `error.json`: why a job failed.
@@ -111,11 +122,12 @@ pub struct ErrorDoc {
     pub decoder_log: String,
 }
 
-/// Schema of `result.arrow`: one row per frame.
+/// Schema of `result.arrow`: one row per target and frame, target by target.
 #[must_use]
 pub fn result_schema() -> SchemaRef {
     let f = |name: &str, t: DataType| Field::new(name, t, false);
     Arc::new(Schema::new(vec![
+        f("target", DataType::Utf8),
         f("frame", DataType::UInt32),
         f("x", DataType::Float32),
         f("y", DataType::Float32),

@@ -18,6 +18,10 @@ use std::sync::Arc;
 const MIN_SIDE: f64 = 10.0;
 /// Largest side of an initial box, in sides of the frame.
 const MAX_INITIAL: f64 = 4.0;
+/// A window whose brightness varies less than this (standard deviation, levels of 255) shows nothing.
+const BLANK: f64 = 2.0;
+/// Points per side at which that is measured.
+const PROBES: usize = 48;
 /// Distance between the two origins: edge of pixel 0 (here) and centre of pixel 0 (the reference).
 const HALF: f64 = 0.5;
 
@@ -172,9 +176,10 @@ pub fn clip_size(size: [f64; 2], frame: [f64; 2]) -> [f64; 2] {
 pub struct Output {
     /// `[x, y, w, h]` in frame pixels, origin at the left/top edge of pixel 0.
     pub rect: [f64; 4],
-    /// Probability of the target at this box, 0 to 1; 0 when the network's outputs were not finite.
+    /// Probability of the target at this box, 0 to 1; 0 when the network's outputs were not finite and when the search
+    /// window shows nothing.
     pub score: f64,
-    /// Has the score been low for several frames in a row?
+    /// Has the score been low for several frames in a row, or does the search window show nothing, as in a black frame?
     pub lost: bool,
 }
 
@@ -189,6 +194,28 @@ pub struct State {
     pub mean: [f64; 3],
     /// Frames in a row with a low score.
     pub low: u32,
+    /// Did the window show something when tracking began?
+    pub structured: bool,
+}
+
+/// Whether the square of `side` pixels around `centre`, as far as it lies in the frame, is of one brightness.
+fn blank(frame: &Rgb, centre: [f64; 2], side: f64) -> bool {
+    let span = |centre: f64, size: usize| {
+        let from = (centre - side / 2.0).clamp(0.0, size as f64 - 1.0);
+        (from, ((centre + side / 2.0).clamp(from + 1.0, size as f64) - from) / PROBES as f64)
+    };
+    let ((left, dx), (top, dy)) = (span(centre[0], frame.width), span(centre[1], frame.height));
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for j in 0..PROBES {
+        for i in 0..PROBES {
+            let [r, g, b] = frame.pixel((left + i as f64 * dx) as usize, (top + j as f64 * dy) as usize);
+            let value = 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
+            sum += value;
+            squares += value * value;
+        }
+    }
+    let count = (PROBES * PROBES) as f64;
+    squares / count - (sum / count).powi(2) < BLANK * BLANK
 }
 
 /// Follows one target through the frames of a video.
@@ -255,11 +282,15 @@ impl Tracker {
         let crop =
             crop_target(frame, mean, [target.pos[0], target.pos[1], w, h], self.config.exemplar_px, &self.crop_spec())?;
         let session = self.engine.start(&crop.image)?;
-        self.current = Some((State { target, initial: [w, h], mean, low: 0 }, session));
+        // What the search window of the next frame will cover.
+        let side = f64::from(self.config.search_px) / crop.scale;
+        let structured = !blank(frame, target.pos, side);
+        self.current = Some((State { target, initial: [w, h], mean, low: 0, structured }, session));
         Ok(())
     }
 
-    /// Finds the target in the next frame.
+    /// Finds the target in the next frame. A window without any structure cannot show a target that was seen before: the
+    /// target stays where it was then, and is lost.
     ///
     /// # Errors
     /// [`TrackError`] when there is no target yet, or the network cannot run; the state is as before then.
@@ -270,6 +301,10 @@ impl Tracker {
         let [cx, cy] = state.target.pos;
         let [w, h] = clip_size(state.target.size, size);
         let crop = crop_target(frame, state.mean, [cx, cy, w, h], self.config.search_px, &spec)?;
+        if state.structured && blank(frame, [cx, cy], f64::from(self.config.search_px) / crop.scale) {
+            state.low = state.low.saturating_add(1);
+            return Ok(Output { rect: [cx - w / 2.0, cy - h / 2.0, w, h], score: 0.0, lost: true });
+        }
         let response = session.search(&crop.image)?;
         let scene = Scene {
             target: Target { pos: [cx - HALF, cy - HALF], size: state.target.size },

@@ -136,6 +136,26 @@ fn black_frames_and_frames_of_another_size_are_survived() {
 }
 
 #[test]
+fn frames_that_show_nothing_are_lost_and_keep_the_target() {
+    let mut tracker = tracker(HeadKind::Depthwise, CropSemantics::Siamfc);
+    let seen = frame(160, 120, [60, 40], 30);
+    tracker.init(&seen, [60.0, 40.0, 30.0, 30.0]).unwrap();
+    let before = tracker.update(&seen).unwrap();
+    for i in 0..40u8 {
+        // Black, as a codec writes it; white; a slow fade.
+        let mut nothing = Rgb::filled(160, 120, [[2, 2, 3], [250, 250, 250], [i, i, i]][usize::from(i) % 3]);
+        nothing.data.iter_mut().step_by(7).for_each(|v| *v = v.saturating_add(3));
+        let out = tracker.update(&nothing).unwrap();
+        assert_eq!((out.lost, out.score, out.rect), (true, 0.0, before.rect));
+    }
+    let after = tracker.update(&seen).unwrap();
+    assert!(after.score > 0.0);
+    // Nothing was seen at the start, so that nothing can be told from it.
+    tracker.init(&Rgb::filled(160, 120, [9, 9, 9]), [60.0, 40.0, 30.0, 30.0]).unwrap();
+    assert!(tracker.update(&Rgb::filled(160, 120, [9, 9, 9])).unwrap().score > 0.0);
+}
+
+#[test]
 fn a_low_score_for_long_enough_means_lost() {
     let config = ModelConfig {
         trunk: TrunkConfig { widths: [4, 6, 6, 6, 6] },

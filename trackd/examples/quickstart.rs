@@ -198,7 +198,10 @@ fn report(done: &Path) -> Result<()> {
         Ok(serde_json::from_str(&std::fs::read_to_string(done.join(name))?)?)
     };
     let (result, eval) = (read("result.json")?, read("eval.json")?);
-    println!("one run without resets: {} frames, mean overlap {}", result["frames"], result["mean_overlap"]);
+    println!(
+        "one run without resets: {} frames, mean overlap {}",
+        result["frames"], result["targets"][0]["mean_overlap"]
+    );
     println!("VOT supervised protocol (dialect {}):", eval["all_videos"]["dialect"]);
     for measure in ["accuracy", "robustness", "eao"] {
         println!("  {measure:<12} {}", eval["all_videos"][measure]);

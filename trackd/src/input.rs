@@ -14,7 +14,7 @@
 use crate::frames::sniff::{Container, container};
 use crate::frames::video::{Decoders, list_archive};
 use crate::frames::{FrameError, folder};
-use schemas::result::InitDoc;
+use schemas::result::{InitDoc, InitTarget};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,10 @@ use vot::Region;
 use vot::region::{parse_init_box, parse_regions, siamrpn_init_box};
 use vot::sequence::{detect_layout, list_sequences, read_sequence};
 
+/// Most targets of one video.
+const MAX_TARGETS: usize = 100;
+/// Longest name of a target.
+const MAX_ID: usize = 40;
 /// Says in a folder or archive what to track.
 const INIT: &str = "init.json";
 
@@ -112,9 +116,11 @@ pub struct Input {
     pub warnings: Vec<String>,
 }
 
-/// Where to start tracking.
+/// Where to start tracking a target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Start {
+    /// The target's name.
+    pub id: String,
     /// Frame, from 0.
     pub frame: u32,
     /// `[x, y, w, h]` in pixels, origin at the left/top edge of pixel 0.
@@ -124,7 +130,7 @@ pub struct Start {
 }
 
 impl Start {
-    /// A checked start.
+    /// A checked start of the only target.
     ///
     /// # Errors
     /// [`InputError::Box`] when a number is not finite or a side is not positive.
@@ -132,7 +138,7 @@ impl Start {
         let origin = origin.into();
         let [_, _, w, h] = rect;
         if rect.iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0 {
-            Ok(Self { frame, rect, origin })
+            Ok(Self { id: "1".to_owned(), frame, rect, origin })
         } else {
             Err(InputError::Box { rect, origin })
         }
@@ -237,32 +243,33 @@ impl Input {
         sidecars(&stem(&self.path, folder)).map(|name| place.join(name))
     }
 
-    /// The box to start with; `None` when there is none anywhere.
+    /// The boxes to start with, one per target; none when there are none anywhere.
     ///
     /// # Errors
-    /// [`InputError`] when a file that should hold the box is damaged or its box cannot be used.
-    pub fn start(&self) -> Result<Option<Start>, InputError> {
+    /// [`InputError`] when a file that should hold a box is damaged or its box cannot be used.
+    pub fn starts(&self) -> Result<Vec<Start>, InputError> {
         let [init, text] = self.beside();
         if matches!(self.source, Source::Files(_)) {
             let inside = self.path.join(INIT);
             if inside.is_file() {
-                return read_init(&inside).map(Some);
+                return read_init(&inside);
             }
         }
         if let Some(text) = &self.init {
-            return parse_init(&self.path.join(INIT), text).map(Some);
+            return parse_init(&self.path.join(INIT), text);
         }
         if let Some((file, regions)) = &self.annotated {
-            return match regions.first().and_then(siamrpn_init_box) {
-                Some(r) => Start::new(0, [r.x, r.y, r.width, r.height], file_name(file)).map(Some),
+            let start = match regions.first().and_then(siamrpn_init_box) {
+                Some(r) => Start::new(0, [r.x, r.y, r.width, r.height], file_name(file)),
                 // Reads the line again for a message that names it.
-                None => read_line(file).map(Some),
+                None => read_line(file),
             };
+            return Ok(vec![start?]);
         }
         if init.is_file() {
-            return read_init(&init).map(Some);
+            return read_init(&init);
         }
-        if text.is_file() { read_line(&text).map(Some) } else { Ok(None) }
+        if text.is_file() { Ok(vec![read_line(&text)?]) } else { Ok(Vec::new()) }
     }
 
     /// An annotated sequence that has been read already.
@@ -315,19 +322,32 @@ fn read_line(path: &Path) -> Result<Start, InputError> {
     Start::new(0, [r.x, r.y, r.width, r.height], file_name(path))
 }
 
-fn read_init(path: &Path) -> Result<Start, InputError> {
+fn read_init(path: &Path) -> Result<Vec<Start>, InputError> {
     let text = std::fs::read_to_string(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
     parse_init(path, &text)
 }
 
-fn parse_init(path: &Path, text: &str) -> Result<Start, InputError> {
+fn parse_init(path: &Path, text: &str) -> Result<Vec<Start>, InputError> {
     let bad = |reason: String| InputError::InitDoc { path: path.to_owned(), reason };
     let doc: InitDoc = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
-    match doc.targets.as_slice() {
-        [target] => Start::new(target.frame, target.region, file_name(path)),
-        [] => Err(bad("it names no target".to_owned())),
-        more => Err(bad(format!("it names {} targets, this program tracks one per video", more.len()))),
+    match doc.targets.len() {
+        0 => return Err(bad("it names no target".to_owned())),
+        1..=MAX_TARGETS => {}
+        more => return Err(bad(format!("it names {more} targets, more than {MAX_TARGETS}"))),
     }
+    let mut starts: Vec<Start> = Vec::new();
+    for InitTarget { id, frame, region } in doc.targets {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        if id.is_empty() || id.len() > MAX_ID || id.starts_with('.') || !id.chars().all(plain) {
+            let rule = format!("1 to {MAX_ID} letters, digits, `.`, `_`, `-`, no dot in front");
+            return Err(bad(format!("the target's id {id:?} cannot name files: {rule}")));
+        }
+        if starts.iter().any(|s| s.id.eq_ignore_ascii_case(&id)) {
+            return Err(bad(format!("two targets have the id {id:?}; give each its own")));
+        }
+        starts.push(Start { id, ..Start::new(frame, region, file_name(path))? });
+    }
+    Ok(starts)
 }
 
 #[cfg(test)]
@@ -368,13 +388,13 @@ mod tests {
         let clip = write(root, "clip.one.mp4", "x");
         let input = Input::open(&clip, &none()).unwrap();
         assert_eq!((input.name.as_str(), &input.source), ("clip.one", &Source::Video));
-        assert_eq!(input.start().unwrap(), None);
+        assert_eq!(input.starts().unwrap(), []);
         write(root, "clip.one.txt", "1,2,3,4\n2,2,3,4\n0\n");
-        assert_eq!(input.start().unwrap(), Some(Start::new(0, [1.0, 2.0, 3.0, 4.0], "clip.one.txt").unwrap()));
+        assert_eq!(input.starts().unwrap(), [Start::new(0, [1.0, 2.0, 3.0, 4.0], "clip.one.txt").unwrap()]);
         assert_eq!(input.groundtruth(3).unwrap().unwrap().len(), 3);
         assert_eq!(input.groundtruth(4).unwrap(), None);
         write(root, "clip.one.init.json", r#"{"targets":[{"frame":3,"region":[5,6,7,8]}]}"#);
-        assert_eq!(input.start().unwrap(), Some(Start::new(3, [5.0, 6.0, 7.0, 8.0], "clip.one.init.json").unwrap()));
+        assert_eq!(input.starts().unwrap(), [Start::new(3, [5.0, 6.0, 7.0, 8.0], "clip.one.init.json").unwrap()]);
     }
 
     #[test]
@@ -383,7 +403,7 @@ mod tests {
         let clip = write(folder.path(), "clip.mp4", "x");
         write(folder.path(), "clip.txt", "1,2,3,4\n");
         let input = Input::open(&clip, &none()).unwrap();
-        assert!(input.start().unwrap().is_some());
+        assert_eq!(input.starts().unwrap().len(), 1);
         assert_eq!(input.groundtruth(1).unwrap(), None);
     }
 
@@ -398,11 +418,11 @@ mod tests {
         let input = Input::open(&root.join("bag"), &none()).unwrap();
         assert_eq!(input.name, "bag");
         assert!(matches!(&input.source, Source::Files(files) if files.len() == 3));
-        let start = input.start().unwrap().unwrap();
+        let start = input.starts().unwrap().remove(0);
         assert_eq!((start.rect, start.origin.as_str()), ([10.0, 10.0, 21.0, 21.0], "groundtruth.txt"));
         assert!(input.groundtruth(3).unwrap().is_some());
         write(root, "bag/init.json", r#"{"targets":[{"id":"1","frame":0,"region":[1,1,2,2]}]}"#);
-        assert_eq!(input.start().unwrap().unwrap().origin, "init.json");
+        assert_eq!(input.starts().unwrap()[0].origin, "init.json");
         write(root, "list.txt", "bag\n");
         assert!(matches!(Input::open(root, &none()), Err(InputError::DataSet { .. })));
     }
@@ -414,20 +434,29 @@ mod tests {
         let input = Input::open(&write(root, "clip.mp4", "x"), &none()).unwrap();
         for (text, why) in [("nan,1,2,3", "NaN"), ("1,1,0,3", "no area"), ("hello", "clip.txt:1"), ("", "clip.txt:1")] {
             write(root, "clip.txt", text);
-            let e = input.start().unwrap_err().to_string();
+            let e = input.starts().unwrap_err().to_string();
             assert!(e.contains(why) && e.contains("clip.txt"), "{text}: {e}");
         }
         for (text, why) in [
             ("{}", "targets"),
             (r#"{"targets":[]}"#, "no target"),
             (r#"{"targets":[{"region":[1,2,0,4]}]}"#, "larger than zero"),
-            (r#"{"targets":[{"region":[1,2,3,4]},{"region":[1,2,3,4]}]}"#, "2 targets"),
+            (r#"{"targets":[{"region":[1,2,3,4]},{"region":[1,2,3,4]}]}"#, "two targets have the id"),
+            (r#"{"targets":[{"id":"a/b","region":[1,2,3,4]}]}"#, "cannot name files"),
+            (r#"{"targets":[{"id":"..","region":[1,2,3,4]}]}"#, "cannot name files"),
             (r#"{"targets":[{"region":[1,2,3,4],"colour":1}]}"#, "colour"),
         ] {
             write(root, "clip.init.json", text);
-            let e = input.start().unwrap_err().to_string();
+            let e = input.starts().unwrap_err().to_string();
             assert!(e.contains(why) && e.contains("clip.init.json"), "{text}: {e}");
         }
+        write(
+            root,
+            "clip.init.json",
+            r#"{"targets":[{"id":"a","region":[1,2,3,4]},{"id":"b","frame":7,"region":[5,6,7,8]}]}"#,
+        );
+        let starts: Vec<_> = input.starts().unwrap().into_iter().map(|s| (s.id, s.frame, s.rect[0])).collect();
+        assert_eq!(starts, [("a".to_owned(), 0, 1.0), ("b".to_owned(), 7, 5.0)]);
         let e = Input::open(&root.join("none.mp4"), &none()).unwrap_err().to_string();
         assert!(e.contains("none.mp4"), "{e}");
     }

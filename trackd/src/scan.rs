@@ -136,7 +136,7 @@ fn startable(path: &Path, decoders: &Decoders) -> bool {
                 Source::Archive(frames) => *frames == 0,
                 Source::Video => false,
             };
-            empty || !matches!(input.start(), Ok(None))
+            empty || !input.starts().is_ok_and(|starts| starts.is_empty())
         }
         Err(_) => true,
     }

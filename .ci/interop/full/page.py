@@ -42,7 +42,7 @@ with sync_playwright() as playwright:
         assert time.monotonic() < deadline, "the job did not run"
         time.sleep(0.2)
     result = json.loads(next((outbox / "done").glob("*/result.json")).read_text())
-    assert all(abs(a - b) <= 1.0 for a, b in zip(result["init"], [x, y, w, h])), result["init"]
+    assert all(abs(a - b) <= 1.0 for a, b in zip(result["targets"][0]["init"], [x, y, w, h])), result["targets"]
     page.goto(url)
     page.locator("#latest .state.failed").wait_for(timeout=30_000)
     page.locator("#latest .state.done").wait_for(timeout=30_000)

@@ -58,11 +58,11 @@ pub struct Model {
 /// Arguments of `track`.
 #[derive(Debug, Args)]
 pub struct Track {
-    /// Video file, folder of frames, or sequence folder
+    /// Video file, folder or archive of frames, or sequence folder
     pub input: PathBuf,
-    /// Initial box in pixels of the first frame; without it the annotation beside the input is used
+    /// Initial box in pixels of the first frame, once per target; without it the annotation beside the input is used
     #[arg(long, value_name = "X,Y,W,H", value_parser = rect, allow_hyphen_values = true)]
-    pub init: Option<[f64; 4]>,
+    pub init: Vec<[f64; 4]>,
     /// Model and device.
     #[command(flatten)]
     pub model: Model,

@@ -208,9 +208,14 @@ fn track(args: args::Track) -> Result<u8, CliError> {
     let options =
         RunOptions { decoders: decoders(args.decoder)?, limits: Limits::default(), overlay: args.overlay, job: None };
     let input = Input::open(&args.input, &options.decoders).map_err(JobError::from)?;
-    let start = match args.init {
-        Some(rect) => Start::new(0, rect, "--init").map_err(JobError::from)?,
-        None => find_start(&input, &options)?,
+    let starts = match args.init.as_slice() {
+        [] => find_starts(&input, &options)?,
+        boxes => boxes
+            .iter()
+            .enumerate()
+            .map(|(i, rect)| Ok(Start { id: (i + 1).to_string(), ..Start::new(0, *rect, "--init")? }))
+            .collect::<Result<_, InputError>>()
+            .map_err(JobError::from)?,
     };
     let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
     let output = |source| CliError::Output { path: args.out.clone(), source };
@@ -224,7 +229,7 @@ fn track(args: args::Track) -> Result<u8, CliError> {
         bar.set_position(frame);
     };
     let never = AtomicBool::new(false);
-    let doc = run_job(&input, &start, &engines, &options, temporary.path(), &never, &progress)?;
+    let doc = run_job(&input, &starts, &engines, &options, temporary.path(), &never, &progress)?;
     bar.finish_and_clear();
     for name in doc.files.iter().filter(|n| *n != "result.json").chain([&"result.json".to_owned()]) {
         let target = args.out.join(name.trim_end_matches('/'));
@@ -238,11 +243,12 @@ fn track(args: args::Track) -> Result<u8, CliError> {
     for warning in &doc.warnings {
         eprintln!("warning: {warning}");
     }
+    let lost: Vec<String> = doc.targets.iter().map(|t| t.lost_frames.to_string()).collect();
     eprintln!(
         "{}: {} frames, {} lost, {:.1} frames/s tracking, {:.1} frames/s in all; results in {}",
         doc.name,
         doc.frames,
-        doc.lost_frames,
+        lost.join(" and "),
         doc.tracker_frames_per_s,
         doc.frames_per_s,
         args.out.display()
@@ -253,9 +259,10 @@ fn track(args: args::Track) -> Result<u8, CliError> {
     Ok(if doc.warnings.iter().any(|w| w.contains("could be decoded")) { LOSSY } else { DONE })
 }
 
-fn find_start(input: &Input, options: &RunOptions) -> Result<Start, CliError> {
-    if let Some(start) = input.start().map_err(JobError::from)? {
-        return Ok(start);
+fn find_starts(input: &Input, options: &RunOptions) -> Result<Vec<Start>, CliError> {
+    let starts = input.starts().map_err(JobError::from)?;
+    if !starts.is_empty() {
+        return Ok(starts);
     }
     // Says what is wrong with the file, if anything is, rather than that the box is missing.
     let opened = crate::frames::Frames::open(input, &options.decoders, &options.limits);

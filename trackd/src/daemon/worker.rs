@@ -83,25 +83,22 @@ fn track(task: &Task, engines: &dyn Engines) -> Result<PathBuf, JobError> {
 fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<(), JobError> {
     let mut input = Input::open(&task.path, &task.decoders)?;
     input.name.clone_from(&task.name);
-    let start = match task.given {
-        Some(rect) => Some(Start::new(0, rect, "trackd init")?),
-        None => input.start()?,
+    let starts = match task.given {
+        Some(rect) => vec![Start::new(0, rect, "trackd init")?],
+        None => input.starts()?,
     };
-    let start = match start {
-        Some(start) => start,
-        None => {
-            // Says what is wrong with the file, if anything is, rather than that the box is missing.
-            crate::frames::Frames::open(&input, &task.decoders, &task.limits)?;
-            return Err(InputError::NoBox { path: task.path.clone(), name: task.name.clone() }.into());
-        }
-    };
+    if starts.is_empty() {
+        // Says what is wrong with the file, if anything is, rather than that the box is missing.
+        crate::frames::Frames::open(&input, &task.decoders, &task.limits)?;
+        return Err(InputError::NoBox { path: task.path.clone(), name: task.name.clone() }.into());
+    }
     let options = RunOptions {
         decoders: task.decoders.clone(),
         limits: task.limits,
         overlay: task.overlay,
         job: Some(task.id.clone()),
     };
-    run(&input, &start, engines, &options, temporary, &task.cancel, &|frame, of| task.progress.at(frame, of))
+    run(&input, &starts, engines, &options, temporary, &task.cancel, &|frame, of| task.progress.at(frame, of))
         .map(|_| ())
 }
 

@@ -116,6 +116,9 @@ struct Picture {
     size: u64,
 }
 
+/// Takes a picture's name and its bytes.
+type Show<'a> = dyn FnMut(&str, &[u8]) -> Result<(), ArchiveError> + 'a;
+
 struct Archive {
     file: File,
     packing: Packing,
@@ -146,7 +149,7 @@ impl Archive {
     }
 
     /// Hands every picture to `show`, in order.
-    fn pictures(&mut self, show: &mut dyn FnMut(&str, &[u8]) -> Result<(), ArchiveError>) -> Result<(), ArchiveError> {
+    fn pictures(&mut self, show: &mut Show<'_>) -> Result<(), ArchiveError> {
         let mut bytes = Vec::new();
         match self.packing {
             Packing::Tar => {
@@ -171,7 +174,7 @@ impl Archive {
     }
 
     /// A compressed tar can only be read from its beginning: what comes too early waits in memory.
-    fn in_turn(&self, show: &mut dyn FnMut(&str, &[u8]) -> Result<(), ArchiveError>) -> Result<(), ArchiveError> {
+    fn in_turn(&self, show: &mut Show<'_>) -> Result<(), ArchiveError> {
         let turns: HashMap<&str, usize> = self.pictures.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect();
         let mut waiting: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         let (mut turn, mut kept) = (0, 0);

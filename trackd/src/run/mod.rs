@@ -1,4 +1,4 @@
-//! Tracks one input from its first to its last frame and writes everything known about it into a folder.
+//! Tracks one or several targets of an input from its first to its last frame and writes everything known about it into a folder.
 //!
 //! ```text
 //! NAME_001.txt               VOT text: 1 on the initial frame, a box per later frame, 0 before
@@ -10,6 +10,9 @@
 //! eval.json                  VOT measures, where there is ground truth for every frame
 //! overlay.mp4 or overlay/    annotated video or frames, on request
 //! ```
+//!
+//! For several targets the first four are called `NAME_ID_001.txt` and so on, and there is no evaluation: ground truth
+//! has one target.
 
 mod overlay;
 mod picture;
@@ -23,7 +26,7 @@ use crate::input::{Input, InputError, Source, Start};
 use overlay::Overlay;
 use picture::Strip;
 use schemas::format::writer_stamp;
-use schemas::result::{Provenance, ResultDoc};
+use schemas::result::{Provenance, ResultDoc, TargetDoc};
 use shards::image::Rgb;
 use siamrpn::tracker::{Output, TrackError};
 use std::io;
@@ -200,7 +203,8 @@ pub struct Tracked {
 
 /// Everything known when the last frame is tracked.
 struct Pass {
-    frames: Vec<Tracked>,
+    /// By target, then by frame.
+    targets: Vec<Vec<Tracked>>,
     size: (u32, u32),
     decoder: &'static str,
     warnings: Vec<String>,
@@ -208,14 +212,14 @@ struct Pass {
     strip: Option<Vec<u8>>,
 }
 
-/// Tracks `input` from `start` and writes the results into the existing folder `out`; every file is flushed to disk
+/// Tracks every target of `input` from its start and writes the results into the existing folder `out`; every file is flushed to disk
 /// before this returns. `progress` is told each frame's number; `cancel` stops the run between two frames.
 ///
 /// # Errors
 /// [`JobError`]; `out` then holds nothing worth keeping.
 pub fn run(
     input: &Input,
-    start: &Start,
+    starts: &[Start],
     engines: &dyn Engines,
     options: &RunOptions,
     out: &Path,
@@ -223,14 +227,18 @@ pub fn run(
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<ResultDoc, JobError> {
     let began = Instant::now();
-    let pass = track(input, start, engines.start().as_mut(), options, out, cancel, progress)?;
-    let count = pass.frames.len() as u64;
+    let pass = track(input, starts, engines, options, out, cancel, progress)?;
+    let count = pass.targets.first().map_or(0, |frames| frames.len() as u64);
     let seconds = began.elapsed().as_secs_f64();
-    let trajectory = trajectory(&pass.frames, start);
-    let truth = input.groundtruth(count)?;
+    let mut targets: Vec<TargetDoc> = starts.iter().zip(&pass.targets).map(|(s, frames)| summary(s, frames)).collect();
+    let trajectories: Vec<Trajectory> = starts.iter().zip(&pass.targets).map(|(s, f)| trajectory(f, s)).collect();
+    let truth = if starts.len() == 1 { input.groundtruth(count)? } else { None };
     let mut warnings = [input.warnings.clone(), pass.warnings].concat();
     if truth.is_none() && has_text_beside(input) {
-        warnings.push(format!("the annotation does not have {count} lines, one per frame: it is no ground truth"));
+        warnings.push(match starts {
+            [_] => format!("the annotation does not have {count} lines, one per frame: it is no ground truth"),
+            _ => "the annotation is not evaluated: it does not say which of the targets it is about".to_owned(),
+        });
     }
 
     let mut files = vec!["result.json".to_owned(), "result.arrow".to_owned()];
@@ -239,21 +247,29 @@ pub fn run(
         files.push(name);
         crate::publish::write_synced(&path, &bytes).map_err(|source| JobError::Output { path, source })
     };
-    for (name, bytes) in result_files(&input.name, Run::Repetition(1), &trajectory, false) {
-        write(name, bytes)?;
+    for ((start, frames), trajectory) in starts.iter().zip(&pass.targets).zip(&trajectories) {
+        let name = match starts {
+            [_] => input.name.clone(),
+            _ => format!("{}_{}", input.name, start.id),
+        };
+        for (name, bytes) in result_files(&name, Run::Repetition(1), trajectory, false) {
+            write(name, bytes)?;
+        }
+        write(format!("{name}_001_lost.value"), table::lost(frames))?;
     }
-    write(format!("{}_001_lost.value", input.name), table::lost(&pass.frames))?;
     if let Some(strip) = pass.strip {
         write(STRIP.to_owned(), strip)?;
     }
-    let overlaps = truth.as_ref().map_or_else(Vec::new, |truth| overlaps(&trajectory, truth));
-    let plot = picture::plot(&pass.frames, &overlaps).map_err(drawing(out, "plot.svg"))?;
+    let judged = truth.as_ref().zip(starts.first()).zip(trajectories.into_iter().next());
+    let overlaps = judged.as_ref().map_or_else(Vec::new, |((truth, _), trajectory)| overlaps(trajectory, truth));
+    let plot = picture::plot(starts, &pass.targets, &overlaps).map_err(drawing(out, "plot.svg"))?;
     write("plot.svg".to_owned(), plot.into_bytes())?;
-    let mut mean_overlap = None;
-    if let Some(truth) = &truth {
+    if let Some(((truth, start), trajectory)) = judged {
         let later: Vec<f64> =
             overlaps.iter().skip(start.frame as usize + 1).copied().filter(|o| o.is_finite()).collect();
-        mean_overlap = (!later.is_empty()).then(|| later.iter().sum::<f64>() / later.len() as f64);
+        if let Some(target) = targets.first_mut().filter(|_| !later.is_empty()) {
+            target.mean_overlap = Some(later.iter().sum::<f64>() / later.len() as f64);
+        }
         let run = match undisturbed(&trajectory, truth, start, pass.size) {
             true => Ok(trajectory),
             false => supervised(input, truth, engines, options, Dialect::Mindspore, pass.size, cancel),
@@ -267,28 +283,22 @@ pub fn run(
     }
     files.extend(pass.overlay);
     let arrow = out.join("result.arrow");
-    table::write_arrow(&arrow, &pass.frames).map_err(JobError::output(&arrow))?;
+    table::write_arrow(&arrow, starts, &pass.targets).map_err(JobError::output(&arrow))?;
 
-    let tracked: Vec<&Output> = pass.frames.iter().filter_map(|f| f.output.as_ref()).collect();
-    let later = tracked.get(1..).unwrap_or_default();
-    let busy: f64 = pass.frames.iter().filter_map(|f| f.seconds).sum();
-    let rate = |n: usize, seconds: f64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
+    let busy: f64 = pass.targets.iter().flatten().filter_map(|f| f.seconds).sum();
+    let tracked: u64 = targets.iter().map(|t| t.frames).sum();
+    let rate = |n: u64, seconds: f64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
     files.sort();
     let about = engines.about();
     let doc = ResultDoc {
         name: input.name.clone(),
         job: options.job.clone(),
-        frames: tracked.len() as u64,
+        frames: count,
         width: pass.size.0,
         height: pass.size.1,
-        init_frame: start.frame,
-        init: start.rect,
-        init_source: start.origin.clone(),
-        lost_frames: later.iter().filter(|o| o.lost).count() as u64,
-        mean_confidence: later.iter().map(|o| o.score).sum::<f64>() / (later.len().max(1)) as f64,
-        tracker_frames_per_s: rate(tracked.len(), busy),
-        frames_per_s: rate(pass.frames.len(), seconds),
-        mean_overlap,
+        targets,
+        tracker_frames_per_s: rate(tracked, busy),
+        frames_per_s: rate(count, seconds),
         files,
         warnings,
         provenance: Provenance {
@@ -305,6 +315,21 @@ pub fn run(
     Ok(doc)
 }
 
+fn summary(start: &Start, frames: &[Tracked]) -> TargetDoc {
+    let tracked: Vec<&Output> = frames.iter().filter_map(|f| f.output.as_ref()).collect();
+    let later = tracked.get(1..).unwrap_or_default();
+    TargetDoc {
+        id: start.id.clone(),
+        init_frame: start.frame,
+        init: start.rect,
+        init_source: start.origin.clone(),
+        frames: tracked.len() as u64,
+        lost_frames: later.iter().filter(|o| o.lost).count() as u64,
+        mean_confidence: later.iter().map(|o| o.score).sum::<f64>() / later.len().max(1) as f64,
+        mean_overlap: None,
+    }
+}
+
 const STRIP: &str = "strip.jpg";
 
 /// A picture of the result could not be made.
@@ -316,8 +341,8 @@ fn drawing<E: std::fmt::Display>(out: &Path, name: &str) -> impl FnOnce(E) -> Jo
 /// One pass over the frames without resets.
 fn track(
     input: &Input,
-    start: &Start,
-    tracker: &mut dyn TrackEngine,
+    starts: &[Start],
+    engines: &dyn Engines,
     options: &RunOptions,
     out: &Path,
     cancel: &AtomicBool,
@@ -326,28 +351,32 @@ fn track(
     let mut frames = Frames::open(input, &options.decoders, &options.limits)?;
     let truth = if options.overlay { input.groundtruth_lines()? } else { Vec::new() };
     let mut overlay = if options.overlay { Some(Overlay::new(out, options.decoders.ffmpeg.as_deref())) } else { None };
-    let mut found = Vec::new();
+    let mut trackers: Vec<_> = starts.iter().map(|_| engines.start()).collect();
+    let mut targets = vec![Vec::new(); starts.len()];
     let mut strip = Strip::new();
-    let mut size = (0, 0);
+    let (mut size, mut count) = ((0, 0), 0);
     while let Some(frame) = frames.next() {
         let frame = frame?;
-        let index = found.len() as u64;
         if cancel.load(Ordering::Relaxed) {
             return Err(JobError::Cancelled);
         }
         size = (frame.width as u32, frame.height as u32);
-        let tracked = step(tracker, &frame, index, start)?;
-        strip.add(&frame, tracked.output).map_err(drawing(out, STRIP))?;
-        if let Some(overlay) = &mut overlay {
-            let truth = truth.get(found.len()).and_then(Region::bounding_rect);
-            overlay.add(frame, tracked.output, truth)?;
+        let mut found = Vec::new();
+        for ((start, tracker), target) in starts.iter().zip(&mut trackers).zip(&mut targets) {
+            let tracked = step(tracker.as_mut(), &frame, count, start)?;
+            found.extend(tracked.output);
+            target.push(tracked);
         }
-        found.push(tracked);
-        progress(index + 1, frames.expected());
+        strip.add(&frame, &found).map_err(drawing(out, STRIP))?;
+        if let Some(overlay) = &mut overlay {
+            let truth = truth.get(count as usize).and_then(Region::bounding_rect);
+            overlay.add(frame, &found, truth)?;
+        }
+        count += 1;
+        progress(count, frames.expected());
     }
-    let count = found.len() as u64;
-    if count <= u64::from(start.frame) {
-        return Err(JobError::TooShort { path: input.path.clone(), frames: count, wanted: start.frame });
+    if let Some(late) = starts.iter().find(|start| count <= u64::from(start.frame)) {
+        return Err(JobError::TooShort { path: input.path.clone(), frames: count, wanted: late.frame });
     }
     let (decoder, mut warnings) = (frames.decoder(), frames.warnings().to_vec());
     let overlay = match overlay {
@@ -355,7 +384,7 @@ fn track(
         None => Vec::new(),
     };
     let strip = strip.finish().map_err(drawing(out, STRIP))?;
-    Ok(Pass { frames: found, size, decoder, warnings, overlay, strip })
+    Ok(Pass { targets, size, decoder, warnings, overlay, strip })
 }
 
 fn step(tracker: &mut dyn TrackEngine, frame: &Rgb, index: u64, start: &Start) -> Result<Tracked, JobError> {

@@ -42,11 +42,11 @@ impl Overlay {
     }
 
     /// Draws on a frame and writes it.
-    pub fn add(&mut self, mut frame: Rgb, output: Option<Output>, truth: Option<Rect>) -> Result<(), JobError> {
+    pub fn add(&mut self, mut frame: Rgb, found: &[Output], truth: Option<Rect>) -> Result<(), JobError> {
         if let Some(Rect { x, y, width, height }) = truth {
             draw(&mut frame, [x, y, width, height], TRUTH);
         }
-        if let Some(output) = output {
+        for output in found {
             let colour = if output.lost { LOST } else { FOUND };
             draw(&mut frame, output.rect, colour);
             let [x, y, w, _] = output.rect;
@@ -164,7 +164,7 @@ mod tests {
         let mut overlay = Overlay::new(folder.path(), None);
         let output = Output { rect: [2.0, 2.0, 8.0, 8.0], score: 0.5, lost: false };
         for _ in 0..3 {
-            overlay.add(Rgb::filled(32, 24, [9, 9, 9]), Some(output), Some(Rect::new(1.0, 1.0, 5.0, 5.0))).unwrap();
+            overlay.add(Rgb::filled(32, 24, [9, 9, 9]), &[output], Some(Rect::new(1.0, 1.0, 5.0, 5.0))).unwrap();
         }
         let mut warnings = Vec::new();
         assert_eq!(overlay.finish(&mut warnings).unwrap(), ["overlay/"]);
@@ -177,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut overlay = Overlay::new(folder.path(), Some(Path::new("/bin/false")));
         for _ in 0..50 {
-            overlay.add(Rgb::filled(320, 240, [9, 9, 9]), None, None).unwrap();
+            overlay.add(Rgb::filled(320, 240, [9, 9, 9]), &[], None).unwrap();
         }
         let mut warnings = Vec::new();
         assert_eq!(overlay.finish(&mut warnings).unwrap(), Vec::<String>::new());

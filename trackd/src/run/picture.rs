@@ -2,6 +2,7 @@
 
 use super::Tracked;
 use super::overlay::{FOUND, LOST, draw};
+use crate::input::Start;
 use plotters::prelude::*;
 use shards::crop::resize;
 use shards::image::{ImageError, Rgb};
@@ -32,8 +33,8 @@ impl Strip {
         Self { every: 1, seen: 0, kept: Vec::new() }
     }
 
-    /// Looks at the next frame, with the box found in it.
-    pub fn add(&mut self, frame: &Rgb, output: Option<Output>) -> Result<(), ImageError> {
+    /// Looks at the next frame, with the boxes found in it.
+    pub fn add(&mut self, frame: &Rgb, found: &[Output]) -> Result<(), ImageError> {
         let index = self.seen;
         self.seen += 1;
         if !index.is_multiple_of(self.every) {
@@ -54,8 +55,8 @@ impl Strip {
         let scale = HEIGHT as f64 / frame.height as f64;
         let width = (frame.width as f64 * scale).clamp(1.0, WIDEST * HEIGHT as f64).round() as usize;
         let mut small = resize(frame, width, HEIGHT)?;
-        if let Some(output) = output {
-            let across = width as f64 / frame.width as f64;
+        let across = width as f64 / frame.width as f64;
+        for output in found {
             let [x, y, w, h] = output.rect;
             let colour = if output.lost { LOST } else { FOUND };
             draw(&mut small, [x * across, y * scale, w * across, h * scale], colour);
@@ -88,28 +89,46 @@ impl Strip {
     }
 }
 
+/// Height of the plot of one target, px.
+const PLOT: u32 = 320;
+/// Targets that are plotted, the first ones.
+const PLOTTED: usize = 10;
+
 /// Confidence over the frames, overlap where there is ground truth (`NaN` where there is none), and red where the target is
-/// reported lost; as SVG.
+/// reported lost; as SVG, one plot below the other for several targets.
 ///
 /// # Errors
 /// What the drawing library says.
-pub fn plot(frames: &[Tracked], overlaps: &[f64]) -> Result<String, Box<dyn std::error::Error>> {
+pub fn plot(
+    starts: &[Start],
+    targets: &[Vec<Tracked>],
+    overlaps: &[f64],
+) -> Result<String, Box<dyn std::error::Error>> {
     let mut svg = String::new();
-    draw_plot(SVGBackend::with_string(&mut svg, (1000, 320)).into_drawing_area(), frames, overlaps)?;
+    let count = targets.len().clamp(1, PLOTTED);
+    {
+        let page = SVGBackend::with_string(&mut svg, (1000, PLOT * count as u32)).into_drawing_area();
+        page.fill(&WHITE)?;
+        let parts = page.split_evenly((count, 1));
+        for ((part, start), frames) in parts.iter().zip(starts).zip(targets) {
+            let part = if starts.len() > 1 { part.titled(&start.id, ("sans-serif", 20))? } else { part.clone() };
+            draw_plot(&part, frames, overlaps)?;
+        }
+        page.present()?;
+    }
     Ok(svg)
 }
 
 fn draw_plot(
-    page: DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    page: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     frames: &[Tracked],
     overlaps: &[f64],
 ) -> Result<(), Box<dyn std::error::Error>> {
     const CONFIDENCE: RGBColor = RGBColor(0, 114, 178);
     const OVERLAP: RGBColor = RGBColor(0, 158, 115);
     const AWAY: RGBColor = RGBColor(213, 94, 0);
-    page.fill(&WHITE)?;
     let last = frames.len().saturating_sub(1).max(1) as f64;
-    let mut chart = ChartBuilder::on(&page)
+    let mut chart = ChartBuilder::on(page)
         .margin(14)
         .x_label_area_size(44)
         .y_label_area_size(48)
@@ -167,7 +186,6 @@ fn draw_plot(
         .background_style(box_style)
         .label_font(text)
         .draw()?;
-    page.present()?;
     Ok(())
 }
 
@@ -181,7 +199,7 @@ mod tests {
             let mut strip = Strip::new();
             for i in 0..count {
                 let level = (i * 250 / count) as u8;
-                strip.add(&Rgb::filled(64, 48, [level; 3]), None).unwrap();
+                strip.add(&Rgb::filled(64, 48, [level; 3]), &[]).unwrap();
             }
             assert!(strip.kept.len() <= KEPT);
             let shown = count.min(SHOWN);
@@ -198,12 +216,19 @@ mod tests {
         let mut strip = Strip::new();
         let output = Output { rect: [-5.0, f64::NAN, 1e9, 3.0], score: 2.0, lost: true };
         for (w, h) in [(1, 2000), (2000, 1), (37, 53)] {
-            strip.add(&Rgb::filled(w, h, [9; 3]), Some(output)).unwrap();
+            strip.add(&Rgb::filled(w, h, [9; 3]), &[output, output]).unwrap();
         }
         assert!(strip.finish().unwrap().is_some());
-        let frames = [Tracked { output: None, seconds: None }, Tracked { output: Some(output), seconds: None }];
-        for (frames, overlaps) in [(&frames[..], &[f64::NAN, 0.5][..]), (&frames[..1], &[]), (&[], &[])] {
-            assert!(plot(frames, overlaps).unwrap().starts_with("<svg"));
+        let frames = vec![Tracked { output: None, seconds: None }, Tracked { output: Some(output), seconds: None }];
+        let start = Start::new(0, [1.0; 4], "--init").unwrap();
+        for (targets, overlaps) in [
+            (vec![frames.clone()], &[f64::NAN, 0.5][..]),
+            (vec![frames[..1].to_vec()], &[]),
+            (vec![Vec::new()], &[]),
+            (vec![frames; 40], &[]),
+        ] {
+            let starts = vec![start.clone(); targets.len()];
+            assert!(plot(&starts, &targets, overlaps).unwrap().starts_with("<svg"));
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Results as tables: one row per frame.
+//! Results as tables.
 
 use super::Tracked;
-use arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, UInt32Array};
+use crate::input::Start;
+use arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array};
 use arrow::ipc::writer::FileWriter;
 use schemas::result::result_schema;
 use std::fs::File;
@@ -15,29 +16,36 @@ pub fn lost(frames: &[Tracked]) -> Vec<u8> {
 }
 
 /// Writes `result.arrow` and flushes it to disk. Frames before the initial one have NaN boxes.
-pub fn write_arrow(path: &Path, frames: &[Tracked]) -> io::Result<()> {
+pub fn write_arrow(path: &Path, starts: &[Start], targets: &[Vec<Tracked>]) -> io::Result<()> {
     let bad = |e: arrow::error::ArrowError| match e {
         arrow::error::ArrowError::IoError(_, e) => e,
         other => io::Error::other(other.to_string()),
     };
     let schema = result_schema();
-    let side = |i: usize| -> ArrayRef {
-        let value = |f: &Tracked| f.output.and_then(|o| o.rect.get(i).copied()).map_or(f32::NAN, |v| v as f32);
-        Arc::new(frames.iter().map(value).map(Some).collect::<Float32Array>())
+    let mut writer = FileWriter::try_new(BufWriter::new(File::create(path)?), &schema).map_err(bad)?;
+    for (start, frames) in starts.iter().zip(targets) {
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns(&start.id, frames)).map_err(bad)?;
+        writer.write(&batch).map_err(bad)?;
+    }
+    writer.finish().map_err(bad)?;
+    writer.into_inner().map_err(bad)?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+fn columns(id: &str, frames: &[Tracked]) -> Vec<ArrayRef> {
+    let number = |value: &dyn Fn(&Tracked) -> Option<f64>| -> ArrayRef {
+        let value = |f: &Tracked| Some(value(f).map_or(f32::NAN, |v| v as f32));
+        Arc::new(frames.iter().map(value).collect::<Float32Array>())
     };
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new((0..frames.len() as u32).map(Some).collect::<UInt32Array>()),
+    let side = |i: usize| number(&|f| f.output?.rect.get(i).copied());
+    vec![
+        Arc::new(StringArray::from_iter_values(frames.iter().map(|_| id))),
+        Arc::new(UInt32Array::from_iter_values(0..frames.len() as u32)),
         side(0),
         side(1),
         side(2),
         side(3),
-        Arc::new(frames.iter().map(|f| Some(f.output.map_or(f32::NAN, |o| o.score as f32))).collect::<Float32Array>()),
+        number(&|f| Some(f.output?.score)),
         Arc::new(frames.iter().map(|f| Some(f.output.is_some_and(|o| o.lost))).collect::<BooleanArray>()),
-        Arc::new(frames.iter().map(|f| Some(f.seconds.map_or(f32::NAN, |s| s as f32))).collect::<Float32Array>()),
-    ];
-    let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(bad)?;
-    let mut writer = FileWriter::try_new(BufWriter::new(File::create(path)?), &schema).map_err(bad)?;
-    writer.write(&batch).map_err(bad)?;
-    writer.finish().map_err(bad)?;
-    writer.into_inner().map_err(bad)?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        number(&|f| f.seconds),
+    ]
 }

@@ -27,7 +27,15 @@ fn options() -> RunOptions {
 fn go(path: &Path, start: &Start, options: &RunOptions, out: &Path) -> Result<ResultDoc, JobError> {
     fs::create_dir_all(out).unwrap();
     let never = AtomicBool::new(false);
-    run(&Input::open(path, &options.decoders).unwrap(), start, &Stills::default(), options, out, &never, &|_, _| {})
+    run(
+        &Input::open(path, &options.decoders).unwrap(),
+        std::slice::from_ref(start),
+        &Stills::default(),
+        options,
+        out,
+        &never,
+        &|_, _| {},
+    )
 }
 
 fn start(frame: u32) -> Start {
@@ -41,9 +49,11 @@ fn every_file_says_the_same() {
     frames(&seq, 8, 5..7);
     let with_overlay = RunOptions { overlay: true, job: Some("j1".into()), ..options() };
     let doc = go(&seq, &start(2), &with_overlay, &out).unwrap();
-    assert_eq!((doc.frames, doc.lost_frames, doc.width, doc.height, doc.init_frame), (6, 2, 64, 48, 2));
-    assert!((doc.mean_confidence - (3.0 * 0.75 + 2.0 * 0.1) / 5.0).abs() < 1e-12);
-    assert_eq!(doc.mean_overlap, None);
+    let target = &doc.targets[0];
+    assert_eq!((doc.frames, target.frames, target.lost_frames, target.init_frame), (8, 6, 2, 2));
+    assert_eq!((doc.width, doc.height), (64, 48));
+    assert!((target.mean_confidence - (3.0 * 0.75 + 2.0 * 0.1) / 5.0).abs() < 1e-12);
+    assert_eq!(target.mean_overlap, None);
     let text = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     assert_eq!(text("seq_001.txt"), format!("0\n0\n1\n{}", "10,8,20,16\n".repeat(5)));
     assert_eq!(text("seq_001_confidence.value"), "\n\n\n0.75\n0.75\n0.1\n0.1\n0.75\n");
@@ -51,9 +61,9 @@ fn every_file_says_the_same() {
     assert_eq!(text("seq_001_time.value").lines().filter(|l| !l.is_empty()).count(), 6);
     let mut stored: ResultDoc = serde_json::from_str(&text("result.json")).unwrap();
     // JSON numbers are read to the last but one bit.
-    assert!((stored.mean_confidence - doc.mean_confidence).abs() < 1e-12);
-    let rates = (doc.mean_confidence, doc.tracker_frames_per_s, doc.frames_per_s);
-    (stored.mean_confidence, stored.tracker_frames_per_s, stored.frames_per_s) = rates;
+    assert!((stored.targets[0].mean_confidence - target.mean_confidence).abs() < 1e-12);
+    stored.targets = doc.targets.clone();
+    (stored.tracker_frames_per_s, stored.frames_per_s) = (doc.tracker_frames_per_s, doc.frames_per_s);
     assert_eq!(stored, doc);
     let mut names: Vec<String> = fs::read_dir(&out)
         .unwrap()
@@ -80,10 +90,10 @@ fn ground_truth_beside_the_frames_is_scored() {
     let lines: String = (0..12).map(|i| if i < 6 { "10,8,20,16\n" } else { "40,30,20,16\n" }).collect();
     fs::write(seq.join("groundtruth.txt"), lines).unwrap();
     let input = Input::open(&seq, &options().decoders).unwrap();
-    let first = input.start().unwrap().unwrap();
+    let first = input.starts().unwrap().remove(0);
     let out = root.path().join("out");
     let doc = go(&seq, &first, &options(), &out).unwrap();
-    assert!((doc.mean_overlap.unwrap() - 5.0 / 11.0).abs() < 1e-12);
+    assert!((doc.targets[0].mean_overlap.unwrap() - 5.0 / 11.0).abs() < 1e-12);
     let eval: serde_json::Value = serde_json::from_slice(&fs::read(out.join("eval.json")).unwrap()).unwrap();
     assert_eq!(eval["seq"]["num_failures"], 1);
     assert_eq!(eval["seq"]["acc"], 1.0);
@@ -99,7 +109,7 @@ fn ground_truth_that_cannot_be_evaluated_costs_no_track() {
     let lines: String = (0..12).map(|i| if i < 3 { "10,8,20,16\n" } else { "900,30,20,16\n" }).collect();
     fs::write(seq.join("groundtruth.txt"), lines).unwrap();
     let out = root.path().join("out");
-    let first = Input::open(&seq, &options().decoders).unwrap().start().unwrap().unwrap();
+    let first = Input::open(&seq, &options().decoders).unwrap().starts().unwrap().remove(0);
     let doc = go(&seq, &first, &options(), &out).unwrap();
     assert!(doc.warnings.iter().any(|w| w.contains("no eval.json")), "{:?}", doc.warnings);
     assert_eq!((doc.frames, out.join("eval.json").exists()), (12, false));
@@ -112,7 +122,7 @@ fn an_undisturbed_run_is_evaluated_as_it_is() {
     frames(&seq, 5, 0..0);
     fs::write(seq.join("groundtruth.txt"), "10,8,20,16\n".repeat(5)).unwrap();
     let out = root.path().join("out");
-    let first = Input::open(&seq, &options().decoders).unwrap().start().unwrap().unwrap();
+    let first = Input::open(&seq, &options().decoders).unwrap().starts().unwrap().remove(0);
     go(&seq, &first, &options(), &out).unwrap();
     let eval: serde_json::Value = serde_json::from_slice(&fs::read(out.join("eval.json")).unwrap()).unwrap();
     assert_eq!((&eval["seq"]["num_failures"], &eval["seq"]["acc"]), (&0.into(), &1.0.into()));
@@ -157,6 +167,31 @@ fn a_run_stops_when_asked() {
     frames(&root.path().join("seq"), 3, 0..0);
     let input = Input::open(&root.path().join("seq"), &options().decoders).unwrap();
     let stop = AtomicBool::new(true);
-    let e = run(&input, &start(0), &Stills::default(), &options(), root.path(), &stop, &|_, _| {}).unwrap_err();
+    let e = run(&input, &[start(0)], &Stills::default(), &options(), root.path(), &stop, &|_, _| {}).unwrap_err();
     assert!(matches!(e, JobError::Cancelled));
+}
+
+#[test]
+fn several_targets_have_files_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let (seq, out) = (root.path().join("seq"), root.path().join("out"));
+    frames(&seq, 6, 4..6);
+    fs::create_dir(&out).unwrap();
+    let text = r#"{"targets":[{"id":"cat","region":[1,2,20,16]},{"id":"dog","frame":2,"region":[30,8,20,16]}]}"#;
+    fs::write(seq.join("init.json"), text).unwrap();
+    let input = Input::open(&seq, &options().decoders).unwrap();
+    let (starts, never) = (input.starts().unwrap(), AtomicBool::new(false));
+    let doc = run(&input, &starts, &Stills::default(), &options(), &out, &never, &|_, _| {}).unwrap();
+    let targets: Vec<_> = doc.targets.iter().map(|t| (t.id.as_str(), t.init_frame, t.frames, t.lost_frames)).collect();
+    assert_eq!(targets, [("cat", 0, 6, 2), ("dog", 2, 4, 2)]);
+    let text = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    assert_eq!(text("seq_cat_001.txt"), format!("1\n{}", "1,2,20,16\n".repeat(5)));
+    assert_eq!(text("seq_dog_001.txt"), format!("0\n0\n1\n{}", "30,8,20,16\n".repeat(3)));
+    assert_eq!(text("seq_dog_001_lost.value"), "0\n0\n0\n0\n1\n1\n");
+    assert_eq!(text("plot.svg").matches("confidence").count(), 2);
+    let table = FileReader::try_new(fs::File::open(out.join("result.arrow")).unwrap(), None).unwrap();
+    assert_eq!(table.map(|b| b.unwrap().num_rows()).collect::<Vec<_>>(), [6, 6]);
+    for name in &doc.files {
+        assert!(out.join(name).exists(), "{name}");
+    }
 }

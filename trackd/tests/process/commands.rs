@@ -20,7 +20,7 @@ fn a_bundled_video_is_tracked_from_its_own_box() {
     let result: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(result, json(&out.join("result.json")));
     assert_eq!(result["frames"].as_u64().unwrap() as usize, truth.lines().count());
-    assert_eq!(result["init_source"], "bird.txt");
+    assert_eq!(result["targets"][0]["init_source"], "bird.txt");
     let boxes = fs::read_to_string(out.join("bird_001.txt")).unwrap();
     assert_eq!((boxes.lines().next(), boxes.lines().count()), (Some("1"), truth.lines().count()));
     assert!(json(&out.join("eval.json"))["bird"]["num_failures"].is_u64());
@@ -29,7 +29,7 @@ fn a_bundled_video_is_tracked_from_its_own_box() {
     assert!(code == 2 && err.contains("--force"), "{err}");
     let (code, _, err) = run(&[&args[..], &["--force", "--overlay", "--init", "10,10,30,30"]].concat());
     assert_eq!(code, 0, "{err}");
-    assert_eq!(json(&out.join("result.json"))["init_source"], "--init");
+    assert_eq!(json(&out.join("result.json"))["targets"][0]["init_source"], "--init");
     assert_eq!(names(&out.join("overlay")).len(), truth.lines().count());
     assert!(!names(&out).iter().any(|n| n.starts_with(".tmp")), "{:?}", names(&out));
 }
@@ -189,9 +189,9 @@ fn a_data_set_is_evaluated_resumed_and_scored() {
 fn the_decoder_child_counts_and_decodes() {
     let video = bundled("videos/coin.mp4");
     let lines = fs::read_to_string(bundled("videos/coin.txt")).unwrap().lines().count();
-    let (code, counted, _) = run(&["decode-h264", "--probe", text(&video)]);
+    let (code, counted, _) = run(&["decoder", "count-h264", text(&video)]);
     assert_eq!((code, counted.trim().parse()), (0, Ok(lines)));
-    let out = crate::support::trackd().args(["decode-h264", text(&video)]).output().unwrap();
+    let out = crate::support::trackd().args(["decoder", "h264", text(&video)]).output().unwrap();
     assert!(out.status.success());
     let mut stream = &out.stdout[..];
     let mut frames = Vec::new();
@@ -213,7 +213,7 @@ fn help_is_help() {
     for command in ["track", "eval", "score", "watch", "init", "status", "list", "retry"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
-    assert!(!help.contains("decode-h264"));
+    assert!(!help.contains("h264"), "children are the program's own affair");
     assert_eq!(run(&["fly"]).0, 2);
     assert_eq!(run(&["--version"]).0, 0);
 }

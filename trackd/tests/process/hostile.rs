@@ -1,6 +1,8 @@
 //! Everything hostile at once, between two good inputs: each is left alone or fails with its reason, the good ones are
 //! tracked, and nothing outside the folders is touched. The table stands in docs/operations.md, which is checked too.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers outside of test functions")]
+
 use crate::support::{Daemon, bundled, json, names, picture, sequence};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -74,7 +74,7 @@ fn the_page_shows_jobs_and_takes_boxes_and_nothing_else() {
     assert_eq!(daemon.count("needs_init"), 1);
     assert_eq!(ask(&address, &init, &own, drawn).0, 303);
     let result = json(&daemon.wait_done("<b>bird").join("result.json"));
-    assert_eq!(result["init"], serde_json::json!([20.0, 20.0, 60.0, 50.0]));
+    assert_eq!(result["targets"][0]["init"], serde_json::json!([20.0, 20.0, 60.0, 50.0]));
     // A job is cancelled and tried again.
     fs::copy(bundled("videos/bird.mp4"), daemon.inbox.join("again.mp4")).unwrap();
     daemon.wait("a job without a box", || daemon.count("needs_init") == 1);

@@ -78,7 +78,8 @@ fn dropped_in_slow_pieces_is_tracked_once_and_whole() {
         std::thread::sleep(Duration::from_millis(150));
     }
     let result = json(&daemon.wait_done("frames").join("result.json"));
-    assert_eq!((result["frames"].as_u64(), result["init_frame"].as_u64()), (Some(7), Some(1)));
+    let target = &result["targets"][0];
+    assert_eq!((target["frames"].as_u64(), target["init_frame"].as_u64()), (Some(7), Some(1)));
     let lines = fs::read_to_string(bundled("videos/bird.txt")).unwrap().lines().count();
     let result = json(&daemon.wait_done("bird").join("result.json"));
     assert_eq!(result["frames"].as_u64(), Some(lines as u64), "{result}");
@@ -216,9 +217,9 @@ fn a_video_without_a_box_waits_for_one() {
     let (code, job) = daemon.ask(&["init", "by-hand", "10,10,40,40"]);
     assert_eq!((code, &job["init"]), (0, &serde_json::json!([10.0, 10.0, 40.0, 40.0])));
     fs::write(daemon.inbox.join("by-file.txt"), "20,20,50,50\n").unwrap();
-    assert_eq!(json(&daemon.wait_done("by-hand").join("result.json"))["init_source"], "trackd init");
+    assert_eq!(json(&daemon.wait_done("by-hand").join("result.json"))["targets"][0]["init_source"], "trackd init");
     let done = daemon.wait_done("by-file");
-    assert_eq!(json(&done.join("result.json"))["init_source"], "by-file.txt");
+    assert_eq!(json(&done.join("result.json"))["targets"][0]["init_source"], "by-file.txt");
     daemon.wait("the input", || names(&done.join("input")) == ["by-file.mp4", "by-file.txt"]);
     let (code, answer) = daemon.ask(&["init", "by-hand", "1,1,5,5"]);
     assert_eq!(code, 2, "{answer}");
@@ -450,4 +451,31 @@ fn archives_of_frames_are_tracked() {
     assert_eq!(daemon.ask(&["init", "boxless", "40,30,30,30"]).0, 0);
     assert_eq!(boxes("boxless"), folder);
     assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_black_span_is_reported_lost() {
+    let mut daemon = Daemon::new();
+    let folder = daemon.inbox.join("dark");
+    sequence(&folder, 50);
+    fs::remove_file(folder.join("groundtruth.txt")).unwrap();
+    fs::write(
+        folder.join("init.json"),
+        r#"{"targets":[{"id":"left","region":[40,30,30,30]},{"id":"right","region":[90,40,30,30]}]}"#,
+    )
+    .unwrap();
+    let black = shards::jpeg::encode(&shards::image::Rgb::filled(160, 120, [2, 2, 2]), 90).unwrap();
+    for i in 20..40 {
+        fs::write(folder.join(format!("color/{:08}.jpg", i + 1)), &black).unwrap();
+    }
+    daemon.start();
+    let done = daemon.wait_done("dark");
+    for target in ["left", "right"] {
+        let read = |what: &str| fs::read_to_string(done.join(format!("dark_{target}_001{what}"))).unwrap();
+        let (lost, boxes) = (read("_lost.value"), read(".txt"));
+        let lost: Vec<&str> = lost.lines().collect();
+        assert!(lost[20..40].iter().all(|l| *l == "1") && lost.len() == 50, "{target}: {lost:?}");
+        assert!(boxes.lines().skip(1).all(|line| line.split(',').count() == 4), "the text still holds a box");
+    }
+    assert_eq!(json(&done.join("result.json"))["targets"].as_array().unwrap().len(), 2);
 }

@@ -15,6 +15,9 @@ use std::sync::Arc;
 pub struct InitDoc {
     /// The targets; at least one.
     pub targets: Vec<InitTarget>,
+    /// Inputs of a higher number are started first by the daemon; 0 without it.
+    #[serde(default)]
+    pub priority: i32,
 }
 
 /// One target of [`InitDoc`].

@@ -16,6 +16,17 @@ pub enum WatchMode {
     Poll,
 }
 
+/// What becomes of an input whose content, boxes, model and configuration are those of a result that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duplicates {
+    /// It is tracked again.
+    #[default]
+    Reprocess,
+    /// It fails with the code `duplicate`, which names the result.
+    Skip,
+}
+
 /// Everything `trackd watch` can be told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -46,6 +57,8 @@ pub struct WatchConfig {
     pub grace_s: f64,
     /// Megabytes that must be free on the outbox's disk before a job is started.
     pub min_free_mb: u64,
+    /// What becomes of an input that was tracked before.
+    pub duplicates: Duplicates,
     /// Program and arguments that are run when a job is done; the job as JSON on its standard input.
     pub on_done: Vec<String>,
     /// The same when a job has failed for good.
@@ -74,6 +87,7 @@ impl Default for WatchConfig {
             overlay: false,
             grace_s: 30.0,
             min_free_mb: 200,
+            duplicates: Duplicates::Reprocess,
             on_done: Vec::new(),
             on_failed: Vec::new(),
             webhook: String::new(),

@@ -109,13 +109,15 @@ pub struct Job {
     pub looked: Option<(u64, u64)>,
     /// Somebody wants it to end: it fails as soon as it can.
     pub cancelled: bool,
+    /// A higher one is started first. Not remembered over a restart: the next look tells it again.
+    pub priority: i32,
 }
 
 impl Job {
     /// A job nobody has looked at yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: State::Seen, attempts: 0, starts: 0, not_before: 0, looked: None, cancelled: false }
+        Self { state: State::Seen, attempts: 0, starts: 0, not_before: 0, looked: None, cancelled: false, priority: 0 }
     }
 
     fn to(self, state: State) -> Self {
@@ -140,6 +142,8 @@ pub struct Look {
     pub whole: bool,
     /// It can be started: there is a box, or running it will say what is wrong.
     pub startable: bool,
+    /// A higher one is started first.
+    pub priority: i32,
 }
 
 /// How a run went wrong.
@@ -261,7 +265,7 @@ fn looked(job: Job, look: Look, now: u64, policy: &Policy) -> Job {
         Some((fingerprint, since)) if fingerprint == look.fingerprint && !look.writer => since,
         _ => now,
     };
-    let job = Job { looked: Some((look.fingerprint, since)), ..job };
+    let job = Job { looked: Some((look.fingerprint, since)), priority: look.priority, ..job };
     let wait = if look.whole { policy.settle } else { policy.patience.max(policy.settle) };
     if look.writer || now.saturating_sub(since) < wait {
         return job.to(State::Seen);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Version of the tables this release writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Longest wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -81,6 +81,8 @@ pub struct Entry {
     pub updated: i64,
     /// A request to try it again is waiting.
     pub retry: bool,
+    /// Hash of all that its result depends on, once there is one.
+    pub content: Option<String>,
 }
 
 impl Entry {
@@ -122,7 +124,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Makes the tables of [`VERSION`] out of nothing or those of version 1.
+/// Makes the tables of [`VERSION`] out of nothing or those of an older version.
 fn renew(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(
         "CREATE TABLE IF NOT EXISTS jobs (
@@ -134,12 +136,15 @@ fn renew(db: &Connection) -> rusqlite::Result<()> {
          CREATE TABLE IF NOT EXISTS history (
             at INTEGER NOT NULL, job TEXT NOT NULL, state TEXT NOT NULL) STRICT;",
     )?;
-    for (column, default) in [("cancel", 0), ("told", 1)] {
+    for (column, kind) in
+        [("cancel", "INTEGER NOT NULL DEFAULT 0"), ("told", "INTEGER NOT NULL DEFAULT 1"), ("content", "TEXT")]
+    {
         let there = "SELECT count(*) FROM pragma_table_info('jobs') WHERE name = ?1";
         if db.query_row(there, [column], |r| r.get::<_, i64>(0))? == 0 {
-            db.execute(&format!("ALTER TABLE jobs ADD COLUMN {column} INTEGER NOT NULL DEFAULT {default}"), [])?;
+            db.execute(&format!("ALTER TABLE jobs ADD COLUMN {column} {kind}"), [])?;
         }
     }
+    db.execute("CREATE INDEX IF NOT EXISTS by_content ON jobs (content)", [])?;
     db.pragma_update(None, "user_version", VERSION)
 }
 
@@ -243,6 +248,7 @@ impl Journal {
             created: time,
             updated: time,
             retry: false,
+            content: None,
         })
     }
 
@@ -278,7 +284,7 @@ impl Journal {
         let changed = transaction
             .execute(
                 "UPDATE jobs SET state = ?2, attempts = ?3, starts = ?4, not_before = ?5, error = ?6, result = ?7,
-                 updated = ?8, retry = retry AND NOT ?9, told = NOT ?10 WHERE id = ?1",
+                 updated = ?8, retry = retry AND NOT ?9, told = NOT ?10, content = ?11 WHERE id = ?1",
                 params![
                     id,
                     job.state.as_str(),
@@ -289,7 +295,8 @@ impl Journal {
                     result,
                     now(),
                     answered,
-                    ends
+                    ends,
+                    entry.content
                 ],
             )
             .map_err(wrap)?;
@@ -358,6 +365,16 @@ impl Journal {
     /// [`JournalError`] when it cannot be stored.
     pub fn removed(&self, id: &str) -> Result<(), JournalError> {
         self.db.execute("UPDATE jobs SET result = NULL WHERE id = ?1", [id]).map_err(self.wrap()).map(|_| ())
+    }
+
+    /// Results of the same content that are still there, the latest first.
+    ///
+    /// # Errors
+    /// [`JournalError`] when they cannot be read.
+    pub fn same(&self, content: &str) -> Result<Vec<Entry>, JournalError> {
+        let sql = "SELECT * FROM jobs WHERE content = ?1 AND state = 'done' AND result IS NOT NULL
+                   ORDER BY updated DESC, rowid DESC";
+        self.query(sql, [content])
     }
 
     /// How many jobs are in each state.
@@ -487,6 +504,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<(Entry, String)> {
         created: row.get("created")?,
         updated: row.get("updated")?,
         retry: row.get("retry")?,
+        content: row.get("content")?,
     };
     Ok((entry, row.get("state")?))
 }
@@ -523,7 +541,7 @@ mod tests {
         drop(journal);
         let db = Connection::open(folder.path().join("journal.sqlite")).unwrap();
         db.execute_batch(
-            "ALTER TABLE jobs DROP COLUMN cancel; ALTER TABLE jobs DROP COLUMN told; PRAGMA user_version = 1;",
+            "DROP INDEX by_content; ALTER TABLE jobs DROP COLUMN content; ALTER TABLE jobs DROP COLUMN cancel; ALTER TABLE jobs DROP COLUMN told; PRAGMA user_version = 1;",
         )
         .unwrap();
         drop(db);

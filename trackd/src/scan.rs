@@ -9,10 +9,11 @@ use crate::frames::sniff::{self, Container};
 use crate::frames::video::Decoders;
 use crate::input::{Input, Source, sidecars, stem};
 use crate::job::Look;
+use schemas::result::InitDoc;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::Hasher;
-use std::io;
+use std::io::{self, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -21,6 +22,12 @@ use std::sync::Once;
 
 /// The daemon's own folder inside the inbox: claimed inputs lie in `.trackd/ID/`.
 pub const WORK: &str = ".trackd";
+/// A folder in the inbox whose entries are inputs that are started before all others.
+pub const URGENT: &str = "urgent";
+/// Added to the priority of what lies in [`URGENT`].
+const URGENCY: i32 = 1_000_000;
+/// Longest `init.json` that is looked at for its priority, bytes.
+const MAX_INIT: u64 = 1 << 20;
 /// Entries of a dropped folder that are looked at.
 const MAX_ENTRIES: usize = 2_000_000;
 
@@ -43,22 +50,32 @@ fn companion(name: &OsStr) -> bool {
     matches!(ending.as_deref(), Some("txt" | "json"))
 }
 
-/// Names of the inputs in the inbox, oldest first. `avoid` is a folder that is never an input (the outbox).
+/// Names of the inputs in the inbox (`urgent/NAME` of those in [`URGENT`]), oldest first. `avoid` are folders that are
+/// never inputs (the outbox).
 ///
 /// # Errors
 /// When the inbox cannot be read.
 pub fn inputs(inbox: &Path, avoid: &[PathBuf]) -> io::Result<Vec<OsString>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(inbox)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        // An entry may vanish between being listed and being looked at.
-        let Ok(metadata) = entry.metadata() else { continue };
-        let kind = metadata.file_type();
-        let usable = kind.is_dir() || (kind.is_file() && !companion(&name));
-        if usable && !ignored(&name) && !avoid.contains(&entry.path()) {
-            found.push((metadata.mtime(), metadata.mtime_nsec(), name));
+    let mut list = |folder: &Path, within: &Path| -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            // An entry may vanish between being listed and being looked at.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let kind = metadata.file_type();
+            let usable = kind.is_dir() || (kind.is_file() && !companion(&name));
+            let name = within.join(name);
+            if usable && !ignored(&entry.file_name()) && name != Path::new(URGENT) && !avoid.contains(&entry.path()) {
+                found.push((metadata.mtime(), metadata.mtime_nsec(), name.into_os_string()));
+            }
         }
+        Ok(())
+    };
+    list(inbox, Path::new(""))?;
+    let urgent = inbox.join(URGENT);
+    if fs::symlink_metadata(&urgent).is_ok_and(|m| m.is_dir()) {
+        list(&urgent, Path::new(URGENT))?;
     }
     found.sort_by(|a, b| {
         let natural = |n: &OsString| n.to_string_lossy().into_owned();
@@ -74,7 +91,8 @@ pub fn inputs(inbox: &Path, avoid: &[PathBuf]) -> io::Result<Vec<OsString>> {
 pub fn members(inbox: &Path, file: &OsStr) -> io::Result<Vec<PathBuf>> {
     let path = inbox.join(file);
     let folder = fs::symlink_metadata(&path)?.is_dir();
-    let beside = sidecars(&stem(&path, folder)).map(|name| inbox.join(name));
+    let place = path.parent().unwrap_or(inbox);
+    let beside = sidecars(&stem(&path, folder)).map(|name| place.join(name));
     let mut members = vec![path];
     members.extend(beside.into_iter().filter(|p| fs::symlink_metadata(p).is_ok_and(|m| m.is_file())));
     Ok(members)
@@ -89,7 +107,7 @@ pub fn look(inbox: &Path, file: &OsStr, given: bool, archives: &Archives) -> io:
         Ok(look) => Ok(Some(look)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(inbox.join(file)) {
             // Something inside moved away while we looked: it is being changed.
-            Ok(_) => Ok(Some(Look { fingerprint: 0, writer: true, whole: false, startable: false })),
+            Ok(_) => Ok(Some(Look { fingerprint: 0, writer: true, whole: false, startable: false, priority: 0 })),
             Err(_) => Ok(None),
         },
         Err(e) => Err(e),
@@ -118,7 +136,23 @@ fn look_at(inbox: &Path, file: &OsStr, given: bool, archives: &Archives) -> io::
         _ => Some(startable(&path, archives.decoders())),
     };
     // Until it is known what an archive holds, it counts as being worked on.
-    Ok(Look { fingerprint, writer: writer || startable.is_none(), whole, startable: startable.unwrap_or(false) })
+    let writer = writer || startable.is_none();
+    Ok(Look { fingerprint, writer, whole, startable: startable.unwrap_or(false), priority: priority(file, &members) })
+}
+
+/// What the folder and an `init.json` beside or inside say of the input's priority.
+fn priority(file: &OsStr, members: &[PathBuf]) -> i32 {
+    let urgency = if Path::new(file).starts_with(URGENT) { URGENCY } else { 0 };
+    let inside = members.first().map(|input| input.join("init.json"));
+    let read = |path: &PathBuf| {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+        let small = file.metadata().is_ok_and(|m| m.is_file() && m.len() <= MAX_INIT);
+        // One that cannot be read is named by the run.
+        small.then(|| serde_json::from_reader::<_, InitDoc>(BufReader::new(file)).ok())?
+    };
+    let given = members.iter().skip(1).chain(&inside).find_map(read).map_or(0, |doc| doc.priority);
+    given.clamp(-URGENCY / 2, URGENCY / 2) + urgency
 }
 
 fn holds_images(folder: &Path) -> bool {
@@ -204,7 +238,9 @@ fn refused(file: &File) -> bool {
 pub fn claim(inbox: &Path, file: &OsStr, id: &str) -> io::Result<bool> {
     let work = inbox.join(WORK).join(id);
     let members = match members(inbox, file) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(work.join(file).symlink_metadata().is_ok()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Ok(claimed(inbox, file, id).symlink_metadata().is_ok());
+        }
         other => other?,
     };
     fs::create_dir_all(&work)?;
@@ -222,8 +258,14 @@ pub fn claim(inbox: &Path, file: &OsStr, id: &str) -> io::Result<bool> {
     }
     crate::publish::sync_folder(&work)?;
     crate::publish::sync_folder(&inbox.join(WORK))?;
-    crate::publish::sync_folder(inbox)?;
+    crate::publish::sync_folder(inbox.join(file).parent().unwrap_or(inbox))?;
     Ok(true)
+}
+
+/// Where an input lies once it is claimed.
+#[must_use]
+pub fn claimed(inbox: &Path, file: &OsStr, id: &str) -> PathBuf {
+    inbox.join(WORK).join(id).join(Path::new(file).file_name().unwrap_or(file))
 }
 
 #[cfg(test)]
@@ -274,6 +316,33 @@ mod tests {
         assert_eq!(inputs(inbox, &[inbox.join("out")]).unwrap(), ["b.mp4", "a.mp4", "seq"]);
         let names: Vec<_> = members(inbox, OsStr::new("a.mp4")).unwrap();
         assert_eq!(names, [inbox.join("a.mp4"), inbox.join("a.init.json"), inbox.join("a.txt")]);
+    }
+
+    #[test]
+    fn what_is_urgent_has_a_higher_priority() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = folder.path();
+        fs::create_dir_all(inbox.join("urgent/seq")).unwrap();
+        fs::write(inbox.join("urgent/seq/1.jpg"), "x").unwrap();
+        for (name, text) in [
+            ("urgent/b.mp4", ""),
+            ("urgent/b.txt", "1,2,3,4"),
+            ("a.mp4", ""),
+            ("a.init.json", r#"{"targets":[],"priority":7}"#),
+            ("c.mp4", ""),
+        ] {
+            fs::write(inbox.join(name), text).unwrap();
+        }
+        let mut found = inputs(inbox, &[]).unwrap();
+        found.sort();
+        assert_eq!(found, ["a.mp4", "c.mp4", "urgent/b.mp4", "urgent/seq"]);
+        let archives = Archives::new(Decoders { ffmpeg: None, own: PathBuf::from("/bin/false") });
+        let priority = |name: &str| look(inbox, OsStr::new(name), false, &archives).unwrap().unwrap().priority;
+        assert_eq!(["a.mp4", "c.mp4", "urgent/b.mp4"].map(priority), [7, 0, URGENCY]);
+        assert!(claim(inbox, OsStr::new("urgent/b.mp4"), "j").unwrap());
+        assert!(claim(inbox, OsStr::new("urgent/b.mp4"), "j").unwrap());
+        assert!(claimed(inbox, OsStr::new("urgent/b.mp4"), "j").is_file());
+        assert!(inbox.join(".trackd/j/b.txt").is_file());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Wakes the daemon when something happens in the inbox. Events are hints only: losing them costs time, never a job.
 
+use crate::daemon::live::Live;
 use notify_debouncer_full::notify::event::{AccessKind, AccessMode};
 use notify_debouncer_full::notify::{EventKind, RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
@@ -7,6 +8,8 @@ use schemas::watch::WatchMode;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
@@ -17,25 +20,29 @@ const SILENT: [i64; 7] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546,
 
 /// Keeps the watch alive; dropping it ends the watch.
 pub struct Watcher {
-    _debouncer: Option<Debouncer<RecommendedWatcher, RecommendedCache>>,
+    debouncer: Option<Debouncer<RecommendedWatcher, RecommendedCache>>,
+    /// The other folder is watched.
+    followed: bool,
 }
 
 impl Watcher {
     /// Watches `inbox` and sends a wake-up per burst of events. Without kernel events (asked for, a file system that
     /// has none, or no watches left) it only says so in the log: the caller polls.
     #[must_use]
-    pub fn start(inbox: &Path, mode: WatchMode, wake: Sender<()>) -> Self {
+    pub fn start(inbox: &Path, mode: WatchMode, wake: Sender<()>, live: Arc<Live>) -> Self {
         let silent = mode == WatchMode::Auto && is_silent(inbox);
         if mode == WatchMode::Poll || silent {
             tracing::info!(inbox = %inbox.display(), silent, "polling the inbox");
-            return Self { _debouncer: None };
+            return Self { debouncer: None, followed: false };
         }
         let handler = move |events: DebounceEventResult| {
             // Our own looks open files, and must not wake us again. Errors (lost events) do.
             let matters = |kind: &EventKind| {
                 !kind.is_access() || *kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
             };
-            if events.is_ok_and(|events| !events.iter().any(|e| matters(&e.kind))) {
+            if events.as_ref().map_or(true, |events| events.iter().any(|e| e.need_rescan())) {
+                live.overflows.fetch_add(1, Ordering::Relaxed);
+            } else if events.is_ok_and(|events| !events.iter().any(|e| matters(&e.kind))) {
                 return;
             }
             // A full channel means that a wake-up is waiting already.
@@ -44,18 +51,26 @@ impl Watcher {
         let started = new_debouncer(DEBOUNCE, None, handler)
             .and_then(|mut debouncer| debouncer.watch(inbox, RecursiveMode::NonRecursive).map(|()| debouncer));
         match started {
-            Ok(debouncer) => Self { _debouncer: Some(debouncer) },
+            Ok(debouncer) => Self { debouncer: Some(debouncer), followed: false },
             Err(e) => {
                 tracing::warn!(inbox = %inbox.display(), error = %e, "no kernel events; polling the inbox");
-                Self { _debouncer: None }
+                Self { debouncer: None, followed: false }
             }
+        }
+    }
+
+    /// Watches another folder too, once it is there. Without kernel events the caller polls as before.
+    pub fn follow(&mut self, folder: &Path) {
+        let there = folder.is_dir();
+        if let Some(debouncer) = self.debouncer.as_mut().filter(|_| there != self.followed) {
+            self.followed = there && debouncer.watch(folder, RecursiveMode::NonRecursive).is_ok();
         }
     }
 
     /// Whether kernel events arrive.
     #[must_use]
     pub fn has_events(&self) -> bool {
-        self._debouncer.is_some()
+        self.debouncer.is_some()
     }
 }
 
@@ -78,9 +93,9 @@ mod tests {
     fn events_wake_and_polling_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let (send, mut wakes) = tokio::sync::mpsc::channel(1);
-        let polling = Watcher::start(folder.path(), WatchMode::Poll, send.clone());
+        let polling = Watcher::start(folder.path(), WatchMode::Poll, send.clone(), Arc::default());
         assert!(!polling.has_events());
-        let watcher = Watcher::start(folder.path(), WatchMode::Inotify, send);
+        let mut watcher = Watcher::start(folder.path(), WatchMode::Inotify, send, Arc::default());
         assert!(watcher.has_events());
         for i in 0..20 {
             std::fs::write(folder.path().join(format!("{i}.mp4")), "x").unwrap();
@@ -88,7 +103,24 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let woken = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), wakes.recv()).await });
         assert_eq!(woken.unwrap(), Some(()));
-        let missing = Watcher::start(&folder.path().join("none"), WatchMode::Inotify, tokio::sync::mpsc::channel(1).0);
+        let urgent = folder.path().join("urgent");
+        watcher.follow(&urgent);
+        assert!(!watcher.followed);
+        std::fs::create_dir(&urgent).unwrap();
+        watcher.follow(&urgent);
+        assert!(watcher.followed);
+        // What the new folder itself caused is over before the next event is waited for.
+        std::thread::sleep(3 * DEBOUNCE);
+        while wakes.try_recv().is_ok() {}
+        std::fs::write(urgent.join("a.mp4"), "x").unwrap();
+        let woken = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), wakes.recv()).await });
+        assert_eq!(woken.unwrap(), Some(()));
+        let missing = Watcher::start(
+            &folder.path().join("none"),
+            WatchMode::Inotify,
+            tokio::sync::mpsc::channel(1).0,
+            Arc::default(),
+        );
         assert!(!missing.has_events());
     }
 }

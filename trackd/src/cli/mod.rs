@@ -13,7 +13,7 @@ use crate::frames::video::{Choice, Decoders};
 use crate::input::{Input, InputError, Start};
 use crate::publish::{TEMPORARY, move_into, remove, sync_folder};
 use crate::report::{self, ReportError, ReportOptions, ResultsOf};
-use crate::run::{JobError, RunOptions, run as run_job};
+use crate::run::{JobError, RunOptions, Step, run as run_job};
 use crate::trax::{self, Transport};
 use args::{Cli, Command};
 use clap::Parser;
@@ -222,11 +222,11 @@ fn track(args: args::Track) -> Result<u8, CliError> {
     fs::create_dir_all(&args.out).map_err(output)?;
     let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&args.out).map_err(output)?;
     let bar = bar(None);
-    let progress = |frame: u64, of: Option<u64>| {
-        if let Some(of) = of {
+    let progress = |step: &Step| {
+        if let Some(of) = step.expected {
             bar.set_length(of);
         }
-        bar.set_position(frame);
+        bar.set_position(step.frames);
     };
     let never = AtomicBool::new(false);
     let doc = run_job(&input, &starts, &engines, &options, temporary.path(), &never, &progress)?;

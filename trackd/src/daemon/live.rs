@@ -1,5 +1,6 @@
 //! What the daemon is doing at this moment, for those who ask: counters, progress, signs of life.
 
+use crate::run::Step;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -9,6 +10,28 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The main loop turns several times a second; after this long without a turn it hangs.
 const HUNG: Duration = Duration::from_secs(60);
 
+/// Upper ends of the buckets of [`Histogram`], seconds.
+pub const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+
+/// How often something took how long.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// By bucket, the last for all that took longer.
+    pub counts: [AtomicU64; BUCKETS.len() + 1],
+    /// Microseconds in all.
+    pub total_us: AtomicU64,
+}
+
+impl Histogram {
+    fn note(&self, seconds: f64) {
+        let bucket = BUCKETS.iter().position(|end| seconds <= *end).unwrap_or(BUCKETS.len());
+        if let Some(count) = self.counts.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.total_us.fetch_add((seconds * 1e6) as u64, Ordering::Relaxed);
+    }
+}
+
 /// How far one job is.
 #[derive(Debug)]
 pub struct Progress {
@@ -17,13 +40,25 @@ pub struct Progress {
     /// Frames expected; 0 = unknown.
     pub expected: AtomicU64,
     began: Instant,
+    times: Arc<Times>,
+}
+
+/// Seconds per frame of all runs.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// Waiting for the frame.
+    pub decode: Histogram,
+    /// Finding the targets in it.
+    pub track: Histogram,
 }
 
 impl Progress {
     /// Notes a frame.
-    pub fn at(&self, frames: u64, expected: Option<u64>) {
-        self.frames.store(frames, Ordering::Relaxed);
-        self.expected.store(expected.unwrap_or(0), Ordering::Relaxed);
+    pub fn at(&self, step: &Step) {
+        self.frames.store(step.frames, Ordering::Relaxed);
+        self.expected.store(step.expected.unwrap_or(0), Ordering::Relaxed);
+        self.times.decode.note(step.decode_s);
+        self.times.track.note(step.track_s);
     }
 
     /// Frames per second since the job began.
@@ -44,6 +79,10 @@ pub struct Live {
     pub retries: AtomicU64,
     /// Looks at the whole inbox.
     pub rescans: AtomicU64,
+    /// Times events of the inbox were lost.
+    pub overflows: AtomicU64,
+    /// Seconds per frame.
+    pub times: Arc<Times>,
     /// Frames tracked by runs that have ended.
     pub frames: AtomicU64,
     /// Milliseconds of runs that have ended.
@@ -68,6 +107,8 @@ impl Default for Live {
             failed: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             rescans: AtomicU64::new(0),
+            overflows: AtomicU64::new(0),
+            times: Arc::default(),
             frames: AtomicU64::new(0),
             busy_ms: AtomicU64::new(0),
             last_success: AtomicI64::new(0),
@@ -84,8 +125,9 @@ impl Default for Live {
 impl Live {
     /// A job begins.
     pub fn start(&self, id: &str) -> Arc<Progress> {
-        let progress =
-            Arc::new(Progress { frames: AtomicU64::new(0), expected: AtomicU64::new(0), began: Instant::now() });
+        let (frames, expected) = (AtomicU64::new(0), AtomicU64::new(0));
+        let times = Arc::clone(&self.times);
+        let progress = Arc::new(Progress { frames, expected, began: Instant::now(), times });
         self.lock().insert(id.to_owned(), Arc::clone(&progress));
         progress
     }
@@ -160,7 +202,11 @@ mod tests {
     #[test]
     fn runs_are_counted_when_they_end() {
         let live = Live::default();
-        live.start("a").at(7, Some(9));
+        let step = Step { frames: 7, expected: Some(9), decode_s: 0.0004, track_s: 7.0, write_s: 0.0 };
+        live.start("a").at(&step);
+        assert_eq!(live.times.decode.counts[0].load(Ordering::Relaxed), 1);
+        assert_eq!(live.times.track.counts[BUCKETS.len()].load(Ordering::Relaxed), 1);
+        assert_eq!(live.times.track.total_us.load(Ordering::Relaxed), 7_000_000);
         assert_eq!(live.running()["a"].expected.load(Ordering::Relaxed), 9);
         live.end("a");
         live.end("a");

@@ -21,7 +21,7 @@ use crate::frames::video::Decoders;
 use crate::http::{App, Door, HttpError};
 use crate::journal::JournalError;
 use crate::publish::{pretty, replace_file};
-use crate::scan::WORK;
+use crate::scan::{URGENT, WORK};
 use crate::watcher::Watcher;
 use hooks::Hooks;
 use live::Live;
@@ -223,13 +223,14 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
     let grace = seconds(config.grace_s);
     let settle = seconds(config.settle_s);
     let (wake, mut woken) = mpsc::channel(1);
-    let watcher = Watcher::start(&settings.inbox, config.watch, wake);
+    let live = Arc::new(Live::default());
+    let mut watcher = Watcher::start(&settings.inbox, config.watch, wake, Arc::clone(&live));
+    let urgent = settings.inbox.join(URGENT);
     let rescan = if watcher.has_events() { seconds(config.rescan_s) } else { seconds(config.rescan_s).min(settle) };
     let (ends, mut ended) = mpsc::channel(workers);
     let mut tick = tokio::time::interval((settle / 4).clamp(Duration::from_millis(50), Duration::from_millis(500)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tracing::info!(inbox = %settings.inbox.display(), outbox = %settings.outbox.display(), workers, "watching");
-    let live = Arc::new(Live::default());
     if let Some((address, token)) = settings.http.clone() {
         let door = Door::open(address, token).await?;
         let address = door.address().unwrap_or(address);
@@ -285,6 +286,7 @@ async fn serve(settings: Settings, engines: Arc<dyn Engines>, alone: bool) -> Re
         endure(&mut trouble, || {
             supervisor.note_ends()?;
             if supervisor.requested()? || scan {
+                watcher.follow(&urgent);
                 supervisor.scan()?;
                 scanned = Some(Instant::now());
             }

@@ -5,7 +5,7 @@ mod recover;
 
 use super::hooks::Hooks;
 use super::live::{Live, free_bytes};
-use super::worker::{End, Task, work};
+use super::worker::{End, Published, Task, work};
 use super::{Settings, WatchError};
 use crate::engine::Engines;
 use crate::frames::Limits;
@@ -13,9 +13,10 @@ use crate::input::stem;
 use crate::job::{Action, Event, Job, Policy, State, next};
 use crate::journal::{Entry, Journal};
 use crate::publish::TEMPORARY;
-use crate::scan::{Archives, WORK, claim, inputs, look};
+use crate::scan::{Archives, WORK, claim, claimed, inputs, look};
 use schemas::result::ErrorDoc;
-use schemas::watch::WatchConfig;
+use schemas::watch::{Duplicates, WatchConfig};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -284,8 +285,10 @@ impl Supervisor {
             State::Waiting => e.job.not_before <= time,
             _ => false,
         };
-        let keys: Vec<u64> = self.jobs.iter().filter(|(_, e)| waits(e)).map(|(key, _)| *key).collect();
-        for key in keys {
+        let mut keys: Vec<_> =
+            self.jobs.iter().filter(|(_, e)| waits(e)).map(|(key, e)| (Reverse(e.job.priority), *key)).collect();
+        keys.sort_unstable();
+        for (_, key) in keys {
             if self.running.len() >= self.workers {
                 break;
             }
@@ -317,10 +320,11 @@ impl Supervisor {
         let Some((key, entry)) = self.jobs.iter_mut().find(|(_, e)| e.id == end.id) else { return Ok(()) };
         let key = *key;
         let event = match &end.outcome {
-            Ok(folder) => {
+            Ok(Published { folder, content }) => {
                 entry.result =
                     folder.strip_prefix(&self.settings.outbox).ok().map(|p| p.to_string_lossy().into_owned());
                 entry.error = None;
+                entry.content = Some(content.clone());
                 Event::Published
             }
             Err(failure) => {
@@ -412,9 +416,10 @@ impl Supervisor {
         let task = Task {
             id: entry.id.clone(),
             name: entry.name.clone(),
-            path: self.work(&entry.id).join(&entry.file),
+            path: claimed(&self.settings.inbox, &entry.file, &entry.id),
             given: entry.given,
             outbox: self.settings.outbox.clone(),
+            skip: (self.settings.config.duplicates == Duplicates::Skip).then(|| self.settings.state.clone()),
             decoders: self.settings.decoders.clone(),
             limits: Limits::from(&self.settings.config),
             overlay: self.settings.config.overlay,

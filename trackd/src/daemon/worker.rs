@@ -6,8 +6,9 @@ use crate::frames::Limits;
 use crate::frames::video::Decoders;
 use crate::input::{Input, InputError, Start};
 use crate::job::Fault;
+use crate::journal::Journal;
 use crate::publish::{TEMPORARY, publish, remove};
-use crate::run::{JobError, RunOptions, run};
+use crate::run::{JobError, RunOptions, Step, hash, run};
 use schemas::result::ErrorDoc;
 use std::ffi::OsStr;
 use std::fs;
@@ -28,6 +29,8 @@ pub struct Task {
     pub given: Option<[f64; 4]>,
     /// Where results go.
     pub outbox: PathBuf,
+    /// The state folder, where an input whose result is there already is not tracked again.
+    pub skip: Option<PathBuf>,
     /// What decodes videos.
     pub decoders: Decoders,
     /// What an input may cost.
@@ -44,8 +47,16 @@ pub struct Task {
 pub struct End {
     /// The job's identity.
     pub id: String,
-    /// The published folder, or what went wrong.
-    pub outcome: Result<PathBuf, Failure>,
+    /// What was published, or what went wrong.
+    pub outcome: Result<Published, Failure>,
+}
+
+/// A result in its place.
+pub struct Published {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Hash of all it depends on.
+    pub content: String,
 }
 
 /// What went wrong.
@@ -65,7 +76,7 @@ pub fn work(task: &Task, engines: &dyn Engines) -> End {
     End { id: task.id.clone(), outcome: outcome.map_err(|e| failure(task, &e)) }
 }
 
-fn track(task: &Task, engines: &dyn Engines) -> Result<PathBuf, JobError> {
+fn track(task: &Task, engines: &dyn Engines) -> Result<Published, JobError> {
     let temporary = task.outbox.join(format!("{TEMPORARY}{}", task.id));
     let output = JobError::output;
     remove(&temporary).map_err(output(&temporary))?;
@@ -75,12 +86,31 @@ fn track(task: &Task, engines: &dyn Engines) -> Result<PathBuf, JobError> {
         // What is left is removed before the next attempt too.
         drop(remove(&temporary));
     }
-    made?;
+    let content = made?;
     let done = task.outbox.join("done");
-    publish(&temporary, &done, OsStr::new(&task.name)).map_err(output(&done))
+    let folder = publish(&temporary, &done, OsStr::new(&task.name)).map_err(output(&done))?;
+    Ok(Published { folder, content })
 }
 
-fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<(), JobError> {
+/// Hash of all that a result depends on.
+fn content(input: &str, starts: &[Start], engines: &dyn Engines) -> String {
+    let boxes: Vec<_> = starts.iter().map(|s| (&s.id, s.frame, s.rect)).collect();
+    let about = engines.about();
+    let all = serde_json::json!([input, boxes, about.model_blake3, about.config_hash]).to_string();
+    blake3::hash(all.as_bytes()).to_hex().to_string()
+}
+
+/// Refuses an input whose result is there already.
+fn refuse_duplicate(task: &Task, content: &str) -> Result<(), JobError> {
+    let Some(state) = &task.skip else { return Ok(()) };
+    let bad = |e: crate::journal::JournalError| JobError::Crashed(e.to_string());
+    let same = Journal::existing(state).and_then(|journal| journal.same(content)).map_err(bad)?;
+    let there = same.into_iter().filter_map(|entry| entry.result).find(|of| task.outbox.join(of).is_dir());
+    there.map_or(Ok(()), |of| Err(JobError::Duplicate { path: task.path.clone(), of }))
+}
+
+/// Writes the results and answers the hash of all they depend on.
+fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<String, JobError> {
     let mut input = Input::open(&task.path, &task.decoders)?;
     input.name.clone_from(&task.name);
     let starts = match task.given {
@@ -92,14 +122,18 @@ fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<(), JobE
         crate::frames::Frames::open(&input, &task.decoders, &task.limits)?;
         return Err(InputError::NoBox { path: task.path.clone(), name: task.name.clone() }.into());
     }
+    if task.skip.is_some() {
+        refuse_duplicate(task, &content(&hash(&input)?, &starts, engines))?;
+    }
     let options = RunOptions {
         decoders: task.decoders.clone(),
         limits: task.limits,
         overlay: task.overlay,
         job: Some(task.id.clone()),
     };
-    run(&input, &starts, engines, &options, temporary, &task.cancel, &|frame, of| task.progress.at(frame, of))
-        .map(|_| ())
+    let told = |step: &Step| task.progress.at(step);
+    let doc = run(&input, &starts, engines, &options, temporary, &task.cancel, &told)?;
+    Ok(content(&doc.provenance.input_blake3, &starts, engines))
 }
 
 fn failure(task: &Task, e: &JobError) -> Failure {

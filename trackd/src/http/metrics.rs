@@ -1,6 +1,6 @@
 //! Metrics as Prometheus reads them. Their names are promises; docs/operations.md lists them.
 
-use crate::daemon::live::Live;
+use crate::daemon::live::{BUCKETS, Histogram, Live};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +26,7 @@ pub fn text(live: &Live, jobs: &BTreeMap<&'static str, u64>) -> String {
     let ends = [("{result=\"done\"}", count(&live.done)), ("{result=\"failed\"}", count(&live.failed))];
     metric("jobs_total", "counter", "Jobs that ended since the start.", &ends);
     metric("retries_total", "counter", "Runs that failed and are repeated.", &[("", count(&live.retries))]);
+    metric("event_overflows_total", "counter", "Times events were lost.", &[("", count(&live.overflows))]);
     metric("rescans_total", "counter", "Looks at the whole inbox.", &[("", count(&live.rescans))]);
     let frames = count(&live.frames) + now as f64;
     metric("frames_total", "counter", "Frames tracked.", &[("", frames)]);
@@ -39,5 +40,20 @@ pub fn text(live: &Live, jobs: &BTreeMap<&'static str, u64>) -> String {
     let last = live.last_success.load(Relaxed) as f64;
     metric("last_success_timestamp_seconds", "gauge", "When a result was published last; 0 = never.", &[("", last)]);
     metric("uptime_seconds", "gauge", "Seconds since the start.", &[("", live.age().as_secs_f64())]);
+    histogram(&mut out, "decode_seconds", "Seconds waited for a frame.", &live.times.decode);
+    histogram(&mut out, "track_seconds", "Seconds the targets were looked for in a frame.", &live.times.track);
     out
+}
+
+fn histogram(out: &mut String, name: &str, help: &str, values: &Histogram) {
+    // Writing into a String cannot fail.
+    _ = writeln!(out, "# HELP trackd_{name} {help}\n# TYPE trackd_{name} histogram");
+    let mut count = 0;
+    let ends = BUCKETS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+    for (end, bucket) in ends.zip(&values.counts) {
+        count += bucket.load(Relaxed);
+        _ = writeln!(out, "trackd_{name}_bucket{{le=\"{end}\"}} {count}");
+    }
+    _ = writeln!(out, "trackd_{name}_sum {}", values.total_us.load(Relaxed) as f64 / 1e6);
+    _ = writeln!(out, "trackd_{name}_count {count}");
 }

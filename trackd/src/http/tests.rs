@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::job::Job;
+use crate::run::Step;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -10,6 +11,10 @@ use std::net::TcpStream;
 const TOKEN: &str = "a token that is long";
 
 /// A journal, an outbox and a server over them.
+fn step(frames: u64, expected: Option<u64>) -> Step {
+    Step { frames, expected, decode_s: 0.001, track_s: 0.004, write_s: 0.0 }
+}
+
 struct Site {
     root: tempfile::TempDir,
     address: SocketAddr,
@@ -88,7 +93,7 @@ fn pages_show_jobs_and_nothing_of_a_name_is_markup() {
     let site = Site::new(None);
     let evil = "<script>alert(1)</script>\u{1b}\"'";
     site.add("j1", evil, JobState::Running);
-    site.live.start("j1").at(3, Some(9));
+    site.live.start("j1").at(&step(3, Some(9)));
     site.add("j2", "plain", JobState::NeedsInit);
     let mut failed = site.add("j3", "bad", JobState::Failed);
     failed.error = Some(schemas::result::ErrorDoc {
@@ -211,7 +216,7 @@ fn signs_of_life_and_metrics() {
     let site = Site::new(None);
     site.add("j1", "runs", JobState::Running);
     site.live.turn();
-    site.live.start("j1").at(5, None);
+    site.live.start("j1").at(&step(5, None));
     site.live.published();
     assert_eq!((site.get("/healthz").0, site.get("/readyz").0), (200, 200));
     let (_, text) = site.get("/metrics");

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 const POLICY: Policy = Policy { settle: 200, patience: 3000, attempts: 3, retry: 500 };
 
 fn seen(fingerprint: u64) -> Look {
-    Look { fingerprint, writer: false, whole: true, startable: true }
+    Look { fingerprint, writer: false, whole: true, startable: true, priority: 0 }
 }
 
 fn step(job: Job, event: Event, now: u64) -> (Job, Option<Action>) {
@@ -230,7 +230,7 @@ impl World {
     }
 
     fn look(&self) -> Event {
-        Event::Looked(Look { fingerprint: self.version, writer: self.writer, whole: true, startable: self.boxed })
+        Event::Looked(Look { writer: self.writer, startable: self.boxed, ..seen(self.version) })
     }
 
     fn happen(&mut self, what: Happens) {

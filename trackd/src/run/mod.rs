@@ -84,6 +84,14 @@ pub enum JobError {
     /// The evaluation failed.
     #[error("evaluation: {0}")]
     Evaluate(String),
+    /// It was tracked before, and duplicates are to be skipped.
+    #[error("{path} is the same as what was tracked before: its result is {of}", path = path.display())]
+    Duplicate {
+        /// The input.
+        path: PathBuf,
+        /// The result's folder in the outbox.
+        of: String,
+    },
     /// Somebody asked to stop.
     #[error("stopped on request")]
     Cancelled,
@@ -113,6 +121,7 @@ impl JobError {
             },
             Self::Input(_) | Self::Init { .. } | Self::TooShort { .. } => "init",
             Self::Output { .. } => "publish",
+            Self::Duplicate { .. } => "probe",
             Self::Track { .. } | Self::Evaluate(_) | Self::Cancelled | Self::Crashed(_) => "track",
         }
     }
@@ -138,6 +147,7 @@ impl JobError {
             Self::Output { source, .. } if is_full(source) => "disk-full",
             Self::Output { .. } => "unwritable-output",
             Self::Evaluate(_) => "evaluation",
+            Self::Duplicate { .. } => "duplicate",
             Self::Cancelled => "cancelled",
             Self::Crashed(_) => "crashed",
         }
@@ -201,6 +211,24 @@ pub struct Tracked {
     pub seconds: Option<f64>,
 }
 
+/// A frame is done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Frames done.
+    pub frames: u64,
+    /// Frames in all, where it is known.
+    pub expected: Option<u64>,
+    /// Seconds waited for the frame.
+    pub decode_s: f64,
+    /// Seconds the targets were looked for in it.
+    pub track_s: f64,
+    /// Seconds its pictures took.
+    pub write_s: f64,
+}
+
+/// Told after every frame.
+pub type Told<'a> = &'a dyn Fn(&Step);
+
 /// Everything known when the last frame is tracked.
 struct Pass {
     /// By target, then by frame.
@@ -213,7 +241,7 @@ struct Pass {
 }
 
 /// Tracks every target of `input` from its start and writes the results into the existing folder `out`; every file is flushed to disk
-/// before this returns. `progress` is told each frame's number; `cancel` stops the run between two frames.
+/// before this returns. `told` hears of every frame; `cancel` stops the run between two frames.
 ///
 /// # Errors
 /// [`JobError`]; `out` then holds nothing worth keeping.
@@ -224,10 +252,10 @@ pub fn run(
     options: &RunOptions,
     out: &Path,
     cancel: &AtomicBool,
-    progress: &dyn Fn(u64, Option<u64>),
+    told: Told<'_>,
 ) -> Result<ResultDoc, JobError> {
     let began = Instant::now();
-    let pass = track(input, starts, engines, options, out, cancel, progress)?;
+    let pass = track(input, starts, engines, options, out, cancel, told)?;
     let count = pass.targets.first().map_or(0, |frames| frames.len() as u64);
     let seconds = began.elapsed().as_secs_f64();
     let mut targets: Vec<TargetDoc> = starts.iter().zip(&pass.targets).map(|(s, frames)| summary(s, frames)).collect();
@@ -346,7 +374,7 @@ fn track(
     options: &RunOptions,
     out: &Path,
     cancel: &AtomicBool,
-    progress: &dyn Fn(u64, Option<u64>),
+    told: Told<'_>,
 ) -> Result<Pass, JobError> {
     let mut frames = Frames::open(input, &options.decoders, &options.limits)?;
     let truth = if options.overlay { input.groundtruth_lines()? } else { Vec::new() };
@@ -355,8 +383,11 @@ fn track(
     let mut targets = vec![Vec::new(); starts.len()];
     let mut strip = Strip::new();
     let (mut size, mut count) = ((0, 0), 0);
+    let mut watch = Instant::now();
+    let mut lap = || std::mem::replace(&mut watch, Instant::now()).elapsed().as_secs_f64();
     while let Some(frame) = frames.next() {
         let frame = frame?;
+        let decode_s = lap();
         if cancel.load(Ordering::Relaxed) {
             return Err(JobError::Cancelled);
         }
@@ -367,13 +398,14 @@ fn track(
             found.extend(tracked.output);
             target.push(tracked);
         }
+        let track_s = lap();
         strip.add(&frame, &found).map_err(drawing(out, STRIP))?;
         if let Some(overlay) = &mut overlay {
             let truth = truth.get(count as usize).and_then(Region::bounding_rect);
             overlay.add(frame, &found, truth)?;
         }
         count += 1;
-        progress(count, frames.expected());
+        told(&Step { frames: count, expected: frames.expected(), decode_s, track_s, write_s: lap() });
     }
     if let Some(late) = starts.iter().find(|start| count <= u64::from(start.frame)) {
         return Err(JobError::TooShort { path: input.path.clone(), frames: count, wanted: late.frame });
@@ -443,7 +475,10 @@ fn has_text_beside(input: &Input) -> bool {
 }
 
 /// blake3 of the file, or of all frames in order.
-fn hash(input: &Input) -> Result<String, JobError> {
+///
+/// # Errors
+/// [`JobError::Frames`] when a file cannot be read.
+pub fn hash(input: &Input) -> Result<String, JobError> {
     let files = match &input.source {
         Source::Video | Source::Archive(_) => std::slice::from_ref(&input.path),
         Source::Files(files) => files,

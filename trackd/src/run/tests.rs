@@ -34,7 +34,7 @@ fn go(path: &Path, start: &Start, options: &RunOptions, out: &Path) -> Result<Re
         options,
         out,
         &never,
-        &|_, _| {},
+        &|_| {},
     )
 }
 
@@ -167,7 +167,7 @@ fn a_run_stops_when_asked() {
     frames(&root.path().join("seq"), 3, 0..0);
     let input = Input::open(&root.path().join("seq"), &options().decoders).unwrap();
     let stop = AtomicBool::new(true);
-    let e = run(&input, &[start(0)], &Stills::default(), &options(), root.path(), &stop, &|_, _| {}).unwrap_err();
+    let e = run(&input, &[start(0)], &Stills::default(), &options(), root.path(), &stop, &|_| {}).unwrap_err();
     assert!(matches!(e, JobError::Cancelled));
 }
 
@@ -181,7 +181,7 @@ fn several_targets_have_files_of_their_own() {
     fs::write(seq.join("init.json"), text).unwrap();
     let input = Input::open(&seq, &options().decoders).unwrap();
     let (starts, never) = (input.starts().unwrap(), AtomicBool::new(false));
-    let doc = run(&input, &starts, &Stills::default(), &options(), &out, &never, &|_, _| {}).unwrap();
+    let doc = run(&input, &starts, &Stills::default(), &options(), &out, &never, &|_| {}).unwrap();
     let targets: Vec<_> = doc.targets.iter().map(|t| (t.id.as_str(), t.init_frame, t.frames, t.lost_frames)).collect();
     assert_eq!(targets, [("cat", 0, 6, 2), ("dog", 2, 4, 2)]);
     let text = |name: &str| fs::read_to_string(out.join(name)).unwrap();

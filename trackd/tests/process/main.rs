@@ -3,6 +3,7 @@
 mod commands;
 mod hostile;
 mod http;
+mod queue;
 mod soak;
 mod support;
 mod watch;

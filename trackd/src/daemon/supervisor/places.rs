@@ -5,6 +5,7 @@ use super::{Supervisor, reason, shown};
 use crate::job::State;
 use crate::journal::Entry;
 use crate::publish::{move_into, pretty, publish, published, remove, write_synced};
+use crate::scan::claimed;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -67,7 +68,7 @@ impl Supervisor {
         let found = noted.or_else(|| published(&self.failed(), OsStr::new(&entry.name), "error.json", &entry.id));
         let Some(folder) = found else {
             // After a crash in here everything may be back already.
-            let back = work.join(&entry.file).symlink_metadata().is_ok();
+            let back = claimed(&self.settings.inbox, &entry.file, &entry.id).symlink_metadata().is_ok();
             return if back { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) };
         };
         fs::create_dir_all(&work)?;

@@ -4,7 +4,7 @@ use super::super::WatchError;
 use super::{Supervisor, shown};
 use crate::job::{Found, Job, State, recovered};
 use crate::publish::{published, remove};
-use crate::scan::{WORK, claim};
+use crate::scan::{WORK, claim, claimed};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -29,7 +29,7 @@ impl Supervisor {
             let found = Found {
                 result: result.is_some(),
                 failure: failure.is_some(),
-                in_work: self.work(&entry.id).join(&entry.file).symlink_metadata().is_ok(),
+                in_work: claimed(&self.settings.inbox, &entry.file, &entry.id).symlink_metadata().is_ok(),
                 in_inbox: self.settings.inbox.join(&entry.file).symlink_metadata().is_ok(),
             };
             let before = entry.job.state;

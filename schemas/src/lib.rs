@@ -44,6 +44,7 @@ pub fn json_schemas() -> Vec<(&'static str, Schema)> {
         ("model-config", schema_for!(model::ModelConfig)),
         ("train-config", schema_for!(train::TrainConfig)),
         ("watch-config", schema_for!(watch::WatchConfig)),
+        ("dataset-result", schema_for!(result::DatasetDoc)),
         ("init", schema_for!(result::InitDoc)),
         ("result", schema_for!(result::ResultDoc)),
         ("error", schema_for!(result::ErrorDoc)),

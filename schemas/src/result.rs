@@ -7,6 +7,7 @@
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// `init.json`: which targets to track from which frame.
@@ -103,6 +104,40 @@ pub struct TargetDoc {
     /// Mean overlap with the ground truth, when there is one, without resets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_overlap: Option<f64>,
+}
+
+/// `result.json` of a data set that was dropped: every sequence was run and scored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DatasetDoc {
+    /// Name of the data set.
+    pub name: String,
+    /// Identity of the daemon's job that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Sequences that were run.
+    pub sequences: u64,
+    /// Sequences that could not be run, with the reason.
+    pub failed: BTreeMap<String, String>,
+    /// Runs made; 15 per sequence, no more than 3 where they are equal.
+    pub runs: u64,
+    /// Whose definitions the numbers follow; all of them are in `score-DIALECT.json`.
+    pub dialect: String,
+    /// Mean accuracy.
+    pub accuracy: f64,
+    /// 100 * failures / frames.
+    pub robustness_per_100: f64,
+    /// Expected average overlap; null where no run is long enough.
+    pub eao: Option<f64>,
+    /// Files and folders beside this one.
+    pub files: Vec<String>,
+    /// Program and version.
+    pub writer: String,
+    /// blake3 of the model file.
+    pub model_blake3: String,
+    /// blake3 of the effective configuration.
+    pub config_hash: String,
+    /// Inference engine and device.
+    pub engine: String,
 }
 
 /// `error.json`: why a job failed.

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How the inbox is watched. A rescan always decides; events only wake it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +58,8 @@ pub struct WatchConfig {
     pub grace_s: f64,
     /// Megabytes that must be free on the outbox's disk before a job is started.
     pub min_free_mb: u64,
+    /// Folders that the frames of a job folder of the official toolkit may lie in, besides that folder itself.
+    pub frame_roots: Vec<PathBuf>,
     /// What becomes of an input that was tracked before.
     pub duplicates: Duplicates,
     /// Program and arguments that are run when a job is done; the job as JSON on its standard input.
@@ -87,6 +90,7 @@ impl Default for WatchConfig {
             overlay: false,
             grace_s: 30.0,
             min_free_mb: 200,
+            frame_roots: Vec::new(),
             duplicates: Duplicates::Reprocess,
             on_done: Vec::new(),
             on_failed: Vec::new(),

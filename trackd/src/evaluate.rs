@@ -14,6 +14,7 @@ use serde_json::Value;
 use shards::image::Rgb;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vot::measures::{Runs, Score, ScoreOptions, eval_json, score};
 use vot::protocol::{self, Protocol, ProtocolError, Supervised, Trajectory};
@@ -168,6 +169,8 @@ pub struct EvalOptions {
     pub binary: bool,
     /// Decoding and limits.
     pub run: RunOptions,
+    /// Set to stop: what is not complete fails.
+    pub cancel: Arc<AtomicBool>,
 }
 
 /// What an evaluation gave.
@@ -287,12 +290,11 @@ fn runs_of(
     let mut protocol = Supervised::new(options.dialect);
     protocol.repetitions = options.repetitions.unwrap_or(protocol.repetitions).max(1);
     let input = Input::of_sequence(sequence);
-    let never = AtomicBool::new(false);
     let mut done: Vec<Trajectory> = Vec::new();
     while done.len() < protocol.repetitions && !protocol.can_stop(&done, size) {
         let name = Run::Repetition(done.len() + 1);
         done.push(kept_or_made(dir, sequence, (name, sequence.len()), options.binary, counts, &|| {
-            supervised(&input, &sequence.groundtruth, engines, &options.run, options.dialect, size, &never)
+            supervised(&input, &sequence.groundtruth, engines, &options.run, options.dialect, size, &options.cancel)
         })?);
     }
     Ok(done)

@@ -6,14 +6,18 @@
 //! | input | places |
 //! |---|---|
 //! | folder | `init.json` in it, ground truth in it (VOT, OTB, GOT-10k), `NAME.init.json` and `NAME.txt` beside it |
+//! | job folder of the official toolkit | `query_ID.txt` in it, see [`queries`] |
 //! | archive | `init.json` in it, ground truth in it, `NAME.init.json` and `NAME.txt` beside it |
 //! | file | `NAME.init.json`, `NAME.txt` beside it |
 //!
 //! A `NAME.txt` or ground truth with a line per frame is also what the result is compared with.
 
+pub mod queries;
+
 use crate::frames::sniff::{Container, container};
 use crate::frames::video::{Decoders, list_archive};
 use crate::frames::{FrameError, folder};
+use queries::Queries;
 use schemas::result::{InitDoc, InitTarget};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -66,6 +70,25 @@ pub enum InputError {
         /// What is wrong.
         reason: String,
     },
+    /// A job folder of the official toolkit that cannot be used.
+    #[error("{path}: {reason}", path = path.display())]
+    Query {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A job folder names frames where it may not.
+    #[error(
+        "{path} names the frame {frame}, which lies neither in it nor in one of the daemon's frame_roots",
+        path = path.display(), frame = frame.display()
+    )]
+    Outside {
+        /// The job folder.
+        path: PathBuf,
+        /// The frame.
+        frame: PathBuf,
+    },
     /// No box can be made of it.
     #[error("initial box {rect:?} from {origin}: it must be finite and larger than zero in both directions")]
     Box {
@@ -112,6 +135,8 @@ pub struct Input {
     annotated: Option<(PathBuf, Vec<Region>)>,
     /// What an archive's own `init.json` holds.
     init: Option<String>,
+    /// What a job folder of the official toolkit asks for; empty otherwise.
+    pub queries: Vec<Start>,
     /// What was put right while reading.
     pub warnings: Vec<String>,
 }
@@ -193,6 +218,9 @@ impl Input {
         }
         let full = std::fs::canonicalize(path).map_err(io)?;
         let name = stem(&full, true).to_string_lossy().into_owned();
+        if let Some(Queries { frames, starts }) = queries::read(path)? {
+            return Ok(Self { queries: starts, ..Self::plain(path, name, Source::Files(frames)) });
+        }
         match detect_layout(path) {
             Ok(layout) => {
                 if list_sequences(path, layout)? != [path] {
@@ -217,7 +245,15 @@ impl Input {
 
     /// An input that brings no annotation.
     fn plain(path: &Path, name: String, source: Source) -> Self {
-        Self { path: path.to_owned(), name, source, annotated: None, init: None, warnings: Vec::new() }
+        Self {
+            path: path.to_owned(),
+            name,
+            source,
+            annotated: None,
+            init: None,
+            queries: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     fn of_archive(path: &Path, name: String, decoders: &Decoders) -> Result<Self, InputError> {
@@ -248,6 +284,9 @@ impl Input {
     /// # Errors
     /// [`InputError`] when a file that should hold a box is damaged or its box cannot be used.
     pub fn starts(&self) -> Result<Vec<Start>, InputError> {
+        if !self.queries.is_empty() {
+            return Ok(self.queries.clone());
+        }
         let [init, text] = self.beside();
         if matches!(self.source, Source::Files(_)) {
             let inside = self.path.join(INIT);
@@ -270,6 +309,31 @@ impl Input {
             return read_init(&init);
         }
         if text.is_file() { Ok(vec![read_line(&text)?]) } else { Ok(Vec::new()) }
+    }
+
+    /// Refuses a job folder that names frames elsewhere than in itself or in one of `roots`, links followed.
+    ///
+    /// # Errors
+    /// [`InputError::Outside`]; [`InputError::Io`] when a frame does not exist.
+    pub fn stay_within(&self, roots: &[PathBuf]) -> Result<(), InputError> {
+        let Source::Files(files) = &self.source else { return Ok(()) };
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| InputError::Io { path, source }
+        };
+        if self.queries.is_empty() {
+            return Ok(());
+        }
+        let mut allowed = vec![self.path.canonicalize().map_err(io(&self.path))?];
+        // A root that does not exist allows nothing.
+        allowed.extend(roots.iter().filter_map(|root| root.canonicalize().ok()));
+        for file in files {
+            let real = file.canonicalize().map_err(io(file))?;
+            if !allowed.iter().any(|root| real.starts_with(root)) {
+                return Err(InputError::Outside { path: self.path.clone(), frame: file.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// An annotated sequence that has been read already.
@@ -330,24 +394,30 @@ fn read_init(path: &Path) -> Result<Vec<Start>, InputError> {
 fn parse_init(path: &Path, text: &str) -> Result<Vec<Start>, InputError> {
     let bad = |reason: String| InputError::InitDoc { path: path.to_owned(), reason };
     let doc: InitDoc = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
-    match doc.targets.len() {
-        0 => return Err(bad("it names no target".to_owned())),
+    let start = |InitTarget { id, frame, region }| Ok(Start { id, ..Start::new(frame, region, file_name(path))? });
+    let starts: Vec<Start> = doc.targets.into_iter().map(start).collect::<Result<_, InputError>>()?;
+    named(&starts).map_err(bad)?;
+    Ok(starts)
+}
+
+/// Checks the number and the names of targets.
+fn named(starts: &[Start]) -> Result<(), String> {
+    match starts.len() {
+        0 => return Err("it names no target".to_owned()),
         1..=MAX_TARGETS => {}
-        more => return Err(bad(format!("it names {more} targets, more than {MAX_TARGETS}"))),
+        more => return Err(format!("it names {more} targets, more than {MAX_TARGETS}")),
     }
-    let mut starts: Vec<Start> = Vec::new();
-    for InitTarget { id, frame, region } in doc.targets {
+    for (i, Start { id, .. }) in starts.iter().enumerate() {
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         if id.is_empty() || id.len() > MAX_ID || id.starts_with('.') || !id.chars().all(plain) {
             let rule = format!("1 to {MAX_ID} letters, digits, `.`, `_`, `-`, no dot in front");
-            return Err(bad(format!("the target's id {id:?} cannot name files: {rule}")));
+            return Err(format!("the target's id {id:?} cannot name files: {rule}"));
         }
-        if starts.iter().any(|s| s.id.eq_ignore_ascii_case(&id)) {
-            return Err(bad(format!("two targets have the id {id:?}; give each its own")));
+        if starts.iter().take(i).any(|s| s.id.eq_ignore_ascii_case(id)) {
+            return Err(format!("two targets have the id {id:?}; give each its own"));
         }
-        starts.push(Start { id, ..Start::new(frame, region, file_name(path))? });
     }
-    Ok(starts)
+    Ok(())
 }
 
 #[cfg(test)]

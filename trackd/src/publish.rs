@@ -52,6 +52,18 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Flushes everything in a folder to disk.
+///
+/// # Errors
+/// When something in it cannot be opened.
+pub fn sync_tree(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { sync_tree(&entry.path())? } else { File::open(entry.path())?.sync_all()? }
+    }
+    sync_folder(path)
+}
+
 /// Renames unless the target exists.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     let text = |p: &Path| CString::new(p.as_os_str().as_bytes()).map_err(io::Error::other);

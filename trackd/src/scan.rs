@@ -125,7 +125,7 @@ fn look_at(inbox: &Path, file: &OsStr, given: bool, archives: &Archives) -> io::
     let fingerprint = hash.finish();
     let writer = files.iter().any(|f| being_written(f));
     let folder = fs::symlink_metadata(&path)?.is_dir();
-    let whole = if folder { holds_images(&path) } else { sniff::whole(&path)? };
+    let whole = if folder { holds_frames(&path) } else { sniff::whole(&path)? };
     let kind = if folder { None } else { Some(sniff::container(&path)?) };
     let startable = match kind {
         _ if given || writer => Some(given),
@@ -155,10 +155,16 @@ fn priority(file: &OsStr, members: &[PathBuf]) -> i32 {
     given.clamp(-URGENCY / 2, URGENCY / 2) + urgency
 }
 
-fn holds_images(folder: &Path) -> bool {
-    [folder.to_owned(), folder.join("color"), folder.join("img")]
-        .iter()
-        .any(|f| images(f).is_ok_and(|found| !found.is_empty()))
+/// Whether there are pictures in it, in its first sequence, or in a list.
+fn holds_frames(folder: &Path) -> bool {
+    let pictures = |folder: &Path| {
+        [folder.to_owned(), folder.join("color"), folder.join("img")]
+            .iter()
+            .any(|f| images(f).is_ok_and(|found| !found.is_empty()))
+    };
+    pictures(folder)
+        || folder.join("frames_color.txt").is_file()
+        || fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| pictures(&e.path()))))
 }
 
 /// Whether starting it makes sense: there is a box, or something is wrong that a run will name.

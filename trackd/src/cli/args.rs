@@ -28,6 +28,8 @@ pub enum Command {
     Report(Report),
     /// Serve the TraX protocol, by which the official VOT toolkit drives a tracker
     Trax(Trax),
+    /// Answer a job folder of the official VOT toolkit, its `folder` protocol
+    Folder(Folder),
     /// Watch a drop folder and track everything that is put there
     Watch(Watch),
     /// Give a waiting job its box
@@ -198,6 +200,17 @@ pub struct Trax {
     /// Version of the protocol to speak, 1 to 4; several targets need 4
     #[arg(long, value_name = "N", default_value_t = crate::trax::NEWEST, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub protocol: u8,
+}
+
+/// Arguments of `folder`.
+#[derive(Debug, Args)]
+pub struct Folder {
+    /// The job folder; `output_ID.txt` appear in it
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Model and device.
+    #[command(flatten)]
+    pub model: Model,
 }
 
 /// Arguments of `watch`.

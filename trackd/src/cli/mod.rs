@@ -75,6 +75,12 @@ pub enum CliError {
         /// The system's reason.
         source: io::Error,
     },
+    /// No job folder of the official toolkit.
+    #[error("{path} is no job folder: frames_color.txt and at least one query_ID.txt must be in it", path = path.display())]
+    NoQueries {
+        /// The folder named.
+        path: PathBuf,
+    },
     /// There is no daemon's outbox.
     #[error("{path} is no outbox of `trackd watch` (there is no journal in {state})", path = path.display(), state = state.display())]
     NoOutbox {
@@ -156,6 +162,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
             trax::serve(input, output, &engines, args.protocol, &Limits::default())?;
             Ok(DONE)
         }
+        Command::Folder(args) => folder(&args),
         Command::Watch(args) => daemon(args),
         Command::Init(args) => jobs::init(&args),
         Command::Status(args) => jobs::status(&args),
@@ -271,6 +278,24 @@ fn find_starts(input: &Input, options: &RunOptions) -> Result<Vec<Start>, CliErr
     Err(JobError::from(error).into())
 }
 
+fn folder(args: &args::Folder) -> Result<u8, CliError> {
+    let options =
+        RunOptions { decoders: decoders(Choice::Builtin)?, limits: Limits::default(), overlay: false, job: None };
+    let input = Input::open(&args.folder, &options.decoders).map_err(JobError::from)?;
+    if input.queries.is_empty() {
+        return Err(CliError::NoQueries { path: args.folder.clone() });
+    }
+    let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+    let output = |source| CliError::Output { path: args.folder.clone(), source };
+    let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&args.folder).map_err(output)?;
+    let never = AtomicBool::new(false);
+    let doc = run_job(&input, &input.queries, &engines, &options, temporary.path(), &never, &|_| {})?;
+    for name in doc.files.iter().filter(|name| name.starts_with("output_")) {
+        move_into(&temporary.path().join(name), &args.folder).map_err(output)?;
+    }
+    Ok(DONE)
+}
+
 fn eval(args: &args::Eval) -> Result<u8, CliError> {
     let options = EvalOptions {
         dialect: args.dialect,
@@ -280,6 +305,7 @@ fn eval(args: &args::Eval) -> Result<u8, CliError> {
         jobs: args.jobs.map_or_else(crate::daemon::half_the_cores, usize::from),
         binary: args.binary,
         run: RunOptions { decoders: decoders(Choice::Builtin)?, limits: Limits::default(), overlay: false, job: None },
+        cancel: Arc::default(),
     };
     let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
     let bar = bar(None);

@@ -39,6 +39,10 @@ pub struct Progress {
     pub frames: AtomicU64,
     /// Frames expected; 0 = unknown.
     pub expected: AtomicU64,
+    /// The sequence of a data set that runs, from 1; 0 = no data set.
+    pub sequence: AtomicU64,
+    /// Sequences of the data set.
+    pub sequences: AtomicU64,
     began: Instant,
     times: Arc<Times>,
 }
@@ -59,6 +63,12 @@ impl Progress {
         self.expected.store(step.expected.unwrap_or(0), Ordering::Relaxed);
         self.times.decode.note(step.decode_s);
         self.times.track.note(step.track_s);
+    }
+
+    /// Notes that a sequence of a data set begins.
+    pub fn sequence(&self, index: usize, count: usize) {
+        self.sequence.store(index as u64 + 1, Ordering::Relaxed);
+        self.sequences.store(count as u64, Ordering::Relaxed);
     }
 
     /// Frames per second since the job began.
@@ -125,9 +135,14 @@ impl Default for Live {
 impl Live {
     /// A job begins.
     pub fn start(&self, id: &str) -> Arc<Progress> {
-        let (frames, expected) = (AtomicU64::new(0), AtomicU64::new(0));
-        let times = Arc::clone(&self.times);
-        let progress = Arc::new(Progress { frames, expected, began: Instant::now(), times });
+        let progress = Arc::new(Progress {
+            frames: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
+            sequence: AtomicU64::new(0),
+            sequences: AtomicU64::new(0),
+            began: Instant::now(),
+            times: Arc::clone(&self.times),
+        });
         self.lock().insert(id.to_owned(), Arc::clone(&progress));
         progress
     }

@@ -324,7 +324,7 @@ impl Supervisor {
                 entry.result =
                     folder.strip_prefix(&self.settings.outbox).ok().map(|p| p.to_string_lossy().into_owned());
                 entry.error = None;
-                entry.content = Some(content.clone());
+                entry.content.clone_from(content);
                 Event::Published
             }
             Err(failure) => {
@@ -420,6 +420,7 @@ impl Supervisor {
             given: entry.given,
             outbox: self.settings.outbox.clone(),
             skip: (self.settings.config.duplicates == Duplicates::Skip).then(|| self.settings.state.clone()),
+            frame_roots: self.settings.config.frame_roots.clone(),
             decoders: self.settings.decoders.clone(),
             limits: Limits::from(&self.settings.config),
             overlay: self.settings.config.overlay,

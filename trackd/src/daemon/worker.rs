@@ -8,7 +8,7 @@ use crate::input::{Input, InputError, Start};
 use crate::job::Fault;
 use crate::journal::Journal;
 use crate::publish::{TEMPORARY, publish, remove};
-use crate::run::{JobError, RunOptions, Step, hash, run};
+use crate::run::{JobError, RunOptions, Step, dataset, hash, run};
 use schemas::result::ErrorDoc;
 use std::ffi::OsStr;
 use std::fs;
@@ -31,6 +31,8 @@ pub struct Task {
     pub outbox: PathBuf,
     /// The state folder, where an input whose result is there already is not tracked again.
     pub skip: Option<PathBuf>,
+    /// Where the frames of job folders may lie.
+    pub frame_roots: Vec<PathBuf>,
     /// What decodes videos.
     pub decoders: Decoders,
     /// What an input may cost.
@@ -55,8 +57,8 @@ pub struct End {
 pub struct Published {
     /// Its folder.
     pub folder: PathBuf,
-    /// Hash of all it depends on.
-    pub content: String,
+    /// Hash of all it depends on; none of a data set.
+    pub content: Option<String>,
 }
 
 /// What went wrong.
@@ -109,9 +111,23 @@ fn refuse_duplicate(task: &Task, content: &str) -> Result<(), JobError> {
     there.map_or(Ok(()), |of| Err(JobError::Duplicate { path: task.path.clone(), of }))
 }
 
-/// Writes the results and answers the hash of all they depend on.
-fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<String, JobError> {
-    let mut input = Input::open(&task.path, &task.decoders)?;
+/// Writes the results and answers the hash of all they depend on, if that can be had.
+fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<Option<String>, JobError> {
+    let options = RunOptions {
+        decoders: task.decoders.clone(),
+        limits: task.limits,
+        overlay: task.overlay,
+        job: Some(task.id.clone()),
+    };
+    let mut input = match Input::open(&task.path, &task.decoders) {
+        Err(InputError::DataSet { path }) => {
+            let told = |index, count| task.progress.sequence(index, count);
+            dataset::run(&path, &task.name, engines, &options, temporary, &task.cancel, &told)?;
+            return Ok(None);
+        }
+        input => input?,
+    };
+    input.stay_within(&task.frame_roots)?;
     input.name.clone_from(&task.name);
     let starts = match task.given {
         Some(rect) => vec![Start::new(0, rect, "trackd init")?],
@@ -125,15 +141,9 @@ fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<String, 
     if task.skip.is_some() {
         refuse_duplicate(task, &content(&hash(&input)?, &starts, engines))?;
     }
-    let options = RunOptions {
-        decoders: task.decoders.clone(),
-        limits: task.limits,
-        overlay: task.overlay,
-        job: Some(task.id.clone()),
-    };
     let told = |step: &Step| task.progress.at(step);
     let doc = run(&input, &starts, engines, &options, temporary, &task.cancel, &told)?;
-    Ok(content(&doc.provenance.input_blake3, &starts, engines))
+    Ok(Some(content(&doc.provenance.input_blake3, &starts, engines)))
 }
 
 fn failure(task: &Task, e: &JobError) -> Failure {

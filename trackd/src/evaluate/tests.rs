@@ -38,6 +38,7 @@ fn options(dialect: Dialect) -> EvalOptions {
         jobs: 2,
         binary: false,
         run,
+        cancel: Arc::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use shards::card::escape;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Results and failures on the first page.
 pub const LATEST: u32 = 50;
@@ -154,14 +154,16 @@ fn open_row(entry: &Entry, progress: Option<&crate::daemon::live::Progress>) -> 
     let far = match (entry.job.state, progress) {
         (State::NeedsInit, _) => format!("<a href=\"/job/{}\">draw the box</a>", escape(&entry.id)),
         (_, Some(progress)) => {
-            let frames = progress.frames.load(Ordering::Relaxed);
-            let of = match progress.expected.load(Ordering::Relaxed) {
-                0 => format!("{frames} frames"),
-                expected => {
-                    format!("<progress value=\"{frames}\" max=\"{expected}\"></progress> {frames} of {expected} frames")
-                }
+            let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
+            let frames = number(&progress.frames);
+            let bar = |at: u64, of: u64, what: &str| {
+                format!("<progress value=\"{at}\" max=\"{of}\"></progress> {what}{at} of {of}")
             };
-            format!("{of}, {:.1} frames/s", progress.rate())
+            match (number(&progress.sequence), number(&progress.expected)) {
+                (0, 0) => format!("{frames} frames, {:.1} frames/s", progress.rate()),
+                (0, expected) => format!("{} frames, {:.1} frames/s", bar(frames, expected, ""), progress.rate()),
+                (sequence, _) => bar(sequence, number(&progress.sequences), "sequence "),
+            }
         }
         _ => note(entry),
     };

@@ -11,9 +11,11 @@
 //! overlay.mp4 or overlay/    annotated video or frames, on request
 //! ```
 //!
-//! For several targets the first four are called `NAME_ID_001.txt` and so on, and there is no evaluation: ground truth
+//! For a job folder of the official toolkit also `output_ID.txt`, `output_ID_confidence.txt`, `output_ID_lost.txt`. For
+//! several targets the first four are called `NAME_ID_001.txt` and so on, and there is no evaluation: ground truth
 //! has one target.
 
+pub mod dataset;
 mod overlay;
 mod picture;
 mod table;
@@ -22,6 +24,7 @@ use crate::engine::{Engines, TrackEngine};
 use crate::evaluate::supervised;
 use crate::frames::video::Decoders;
 use crate::frames::{FrameError, Frames, Limits};
+use crate::input::queries::answers;
 use crate::input::{Input, InputError, Source, Start};
 use overlay::Overlay;
 use picture::Strip;
@@ -139,6 +142,8 @@ impl JobError {
                 InputError::Vot(vot::Error::InitBox { .. }) | InputError::Box { .. } => "bad-box",
                 InputError::Vot(_) => "bad-annotation",
                 InputError::InitDoc { .. } => "bad-init-json",
+                InputError::Query { .. } => "bad-query",
+                InputError::Outside { .. } => "frames-outside",
             },
             Self::Frames(e) => e.code(),
             Self::TooShort { .. } => "video-too-short",
@@ -284,6 +289,11 @@ pub fn run(
             write(name, bytes)?;
         }
         write(format!("{name}_001_lost.value"), table::lost(frames))?;
+        if !input.queries.is_empty() {
+            for (name, bytes) in answers(start, frames) {
+                write(name, bytes)?;
+            }
+        }
     }
     if let Some(strip) = pass.strip {
         write(STRIP.to_owned(), strip)?;

@@ -1,4 +1,4 @@
-//! Which input comes first, and what becomes of one that was there before.
+//! Which input comes first, what becomes of one that was there before, and inputs of several parts.
 
 use crate::support::{Daemon, json, names, sequence};
 use std::fs;
@@ -63,4 +63,77 @@ fn duplicates_are_tracked_again_unless_they_are_to_be_skipped() {
     daemon.start();
     sequence(&daemon.inbox.join("once-more"), 4);
     daemon.wait_done("once-more");
+}
+
+#[test]
+fn a_whole_data_set_is_run_and_scored() {
+    let mut daemon = Daemon::new();
+    let data = daemon.inbox.join("mini");
+    for name in ["one", "two"] {
+        sequence(&data.join(name), 40);
+    }
+    fs::create_dir_all(data.join("broken/color")).unwrap();
+    fs::write(data.join("broken/groundtruth.txt"), "1,2,3,4\n").unwrap();
+    fs::write(data.join("broken/color/00000001.jpg"), "noise").unwrap();
+    fs::write(data.join("list.txt"), "one\ntwo\nbroken\n").unwrap();
+    daemon.start();
+    let done = daemon.wait_done("mini");
+    let result = json(&done.join("result.json"));
+    assert_eq!((&result["sequences"], &result["dialect"]), (&2.into(), &"mindspore".into()));
+    assert!(result["failed"]["broken"].is_string(), "{result}");
+    let eval = json(&done.join("eval.json"));
+    assert_eq!(eval["all_videos"]["robustness"], result["robustness_per_100"]);
+    assert!(done.join("results/trackd/baseline/two/two_001.txt").is_file());
+    daemon.wait("the input", || done.join("input/mini/list.txt").is_file());
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn job_folders_of_the_official_toolkit_are_answered() {
+    let mut daemon = Daemon::new();
+    let frames = daemon.root.path().join("frames");
+    sequence(&frames, 8);
+    let job = |folder: &std::path::Path, place: &str| {
+        fs::create_dir_all(folder).unwrap();
+        let list: String = (1..=8).map(|i| format!("{place}color/{i:08}.jpg\n")).collect();
+        fs::write(folder.join("frames_color.txt"), list).unwrap();
+        fs::write(folder.join("query_obj0.txt"), "0\n40,30,30,30\n").unwrap();
+        fs::write(folder.join("query_obj1.txt"), "3\n45,30,45,60,75,60,75,30\nname=square\n").unwrap();
+    };
+    let outside = format!("{}/", frames.to_str().unwrap());
+    let answers = |folder: &std::path::Path| {
+        ["output_obj0.txt", "output_obj1.txt", "output_obj1_lost.txt"]
+            .map(|name| fs::read_to_string(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
+    };
+    // As the toolkit starts it: in the folder.
+    let by_hand = daemon.root.path().join("by-hand");
+    job(&by_hand, &outside);
+    let mut command = crate::support::trackd();
+    command.arg("folder").arg("--model").arg(daemon.root.path().join("tiny.safetensors")).current_dir(&by_hand);
+    let ran = command.output().unwrap();
+    assert!(ran.status.success() && ran.stdout.is_empty(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let expected = answers(&by_hand);
+    assert!(expected.iter().all(|text| text.lines().count() == 8));
+    assert!(expected[1].starts_with("0\n0\n0\n45,30,"), "{}", expected[1]);
+    assert!(!names(&by_hand).iter().any(|n| n.starts_with('.')), "{:?}", names(&by_hand));
+    // Dropped: frames inside it, frames where they are allowed, frames elsewhere.
+    let inside = daemon.inbox.join("inside");
+    job(&inside, "");
+    fs::rename(frames.join("color"), inside.join("color")).unwrap();
+    daemon.start();
+    let done = daemon.wait_done("inside");
+    assert_eq!(answers(&done), expected);
+    assert_eq!(daemon.stop(), Some(0));
+    fs::rename(done.join("input/inside/color"), frames.join("color")).unwrap();
+    job(&daemon.inbox.join("elsewhere"), &outside);
+    let config = daemon.root.path().join("config.toml");
+    daemon.start();
+    let error = daemon.outbox.join("failed/elsewhere/error.json");
+    daemon.wait("the refusal", || error.exists());
+    assert_eq!(json(&error)["code"], "frames-outside");
+    assert_eq!(daemon.stop(), Some(0));
+    fs::write(&config, format!("frame_roots = [{outside:?}]\n")).unwrap();
+    daemon.start_with(&["--config", config.to_str().unwrap()], &[]);
+    assert_eq!(daemon.ask(&["retry", "elsewhere"]).0, 0);
+    assert_eq!(answers(&daemon.wait_done("elsewhere")), expected);
 }

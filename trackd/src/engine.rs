@@ -94,6 +94,12 @@ impl ModelEngines {
         };
         Ok(Self { model: Arc::new(model), about })
     }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
 }
 
 impl Engines for ModelEngines {

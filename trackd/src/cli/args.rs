@@ -28,6 +28,8 @@ pub enum Command {
     Report(Report),
     /// Serve the TraX protocol, by which the official VOT toolkit drives a tracker
     Trax(Trax),
+    /// Measure how fast a video is tracked here, alone and side by side, and where the time goes
+    Bench(Bench),
     /// Answer a job folder of the official VOT toolkit, its `folder` protocol
     Folder(Folder),
     /// Watch a drop folder and track everything that is put there
@@ -200,6 +202,31 @@ pub struct Trax {
     /// Version of the protocol to speak, 1 to 4; several targets need 4
     #[arg(long, value_name = "N", default_value_t = crate::trax::NEWEST, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub protocol: u8,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Video file, folder or archive of frames, or sequence folder
+    pub input: PathBuf,
+    /// Initial box in pixels of the first frame; without it the annotation beside the input is used
+    #[arg(long, value_name = "X,Y,W,H", value_parser = rect, allow_hyphen_values = true)]
+    pub init: Vec<[f64; 4]>,
+    /// Model and device.
+    #[command(flatten)]
+    pub model: Model,
+    /// Videos side by side in the second measurement; by default half the cores
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub streams: Option<u16>,
+    /// Annotated video or frames too
+    #[arg(long)]
+    pub overlay: bool,
+    /// What decodes videos
+    #[arg(long, value_enum, default_value_t)]
+    pub decoder: Choice,
+    /// One JSON line per measurement instead of a table
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `folder`.

@@ -13,7 +13,7 @@ use crate::frames::video::{Choice, Decoders};
 use crate::input::{Input, InputError, Start};
 use crate::publish::{TEMPORARY, move_into, remove, sync_folder};
 use crate::report::{self, ReportError, ReportOptions, ResultsOf};
-use crate::run::{JobError, RunOptions, Step, run as run_job};
+use crate::run::{self, JobError, RunOptions, Step, run as run_job};
 use crate::trax::{self, Transport};
 use args::{Cli, Command};
 use clap::Parser;
@@ -162,6 +162,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
             trax::serve(input, output, &engines, args.protocol, &Limits::default())?;
             Ok(DONE)
         }
+        Command::Bench(args) => bench(&args),
         Command::Folder(args) => folder(&args),
         Command::Watch(args) => daemon(args),
         Command::Init(args) => jobs::init(&args),
@@ -215,15 +216,7 @@ fn track(args: args::Track) -> Result<u8, CliError> {
     let options =
         RunOptions { decoders: decoders(args.decoder)?, limits: Limits::default(), overlay: args.overlay, job: None };
     let input = Input::open(&args.input, &options.decoders).map_err(JobError::from)?;
-    let starts = match args.init.as_slice() {
-        [] => find_starts(&input, &options)?,
-        boxes => boxes
-            .iter()
-            .enumerate()
-            .map(|(i, rect)| Ok(Start { id: (i + 1).to_string(), ..Start::new(0, *rect, "--init")? }))
-            .collect::<Result<_, InputError>>()
-            .map_err(JobError::from)?,
-    };
+    let starts = find_starts(&input, &args.init, &options)?;
     let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
     let output = |source| CliError::Output { path: args.out.clone(), source };
     fs::create_dir_all(&args.out).map_err(output)?;
@@ -266,7 +259,14 @@ fn track(args: args::Track) -> Result<u8, CliError> {
     Ok(if doc.warnings.iter().any(|w| w.contains("could be decoded")) { LOSSY } else { DONE })
 }
 
-fn find_starts(input: &Input, options: &RunOptions) -> Result<Vec<Start>, CliError> {
+/// The boxes of the command line, or those that belong to the input.
+fn find_starts(input: &Input, boxes: &[[f64; 4]], options: &RunOptions) -> Result<Vec<Start>, CliError> {
+    if !boxes.is_empty() {
+        let start = |(i, rect): (usize, &[f64; 4])| {
+            Ok(Start { id: (i + 1).to_string(), ..Start::new(0, *rect, "--init").map_err(JobError::from)? })
+        };
+        return boxes.iter().enumerate().map(start).collect();
+    }
     let starts = input.starts().map_err(JobError::from)?;
     if !starts.is_empty() {
         return Ok(starts);
@@ -276,6 +276,38 @@ fn find_starts(input: &Input, options: &RunOptions) -> Result<Vec<Start>, CliErr
     opened.map_err(JobError::from)?;
     let error = InputError::NoBox { path: input.path.clone(), name: input.name.clone() };
     Err(JobError::from(error).into())
+}
+
+fn bench(args: &args::Bench) -> Result<u8, CliError> {
+    let options =
+        RunOptions { decoders: decoders(args.decoder)?, limits: Limits::default(), overlay: args.overlay, job: None };
+    let input = Input::open(&args.input, &options.decoders).map_err(JobError::from)?;
+    let starts = find_starts(&input, &args.init, &options)?;
+    let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+    let output = |source| CliError::Output { path: std::env::temp_dir(), source };
+    let place = tempfile::tempdir().map_err(output)?;
+    let side_by_side = args.streams.map_or_else(crate::daemon::half_the_cores, usize::from);
+    let counts = if side_by_side > 1 { vec![1, side_by_side] } else { vec![1] };
+    for streams in counts {
+        let model = (engines.model(), engines.about());
+        let speed =
+            run::bench::bench(&input, &starts, model, &options, streams, &place.path().join(streams.to_string()))?;
+        if args.json {
+            print(&format!("{}\n", serde_json::json!(speed)))?;
+            continue;
+        }
+        let all: f64 = speed.stages().iter().map(|(_, ms)| ms).sum();
+        let stages = speed.stages().map(|(name, ms)| format!("  {name:16} {ms:8.2} ms {:4.0} %\n", 100.0 * ms / all));
+        let plural = if streams == 1 { "" } else { "s" };
+        print(&format!(
+            "{streams} stream{plural}: {:.1} frames/s ({} frames, {}); per frame:\n{}",
+            speed.frames_per_s,
+            speed.frames,
+            speed.engine,
+            stages.concat()
+        ))?;
+    }
+    Ok(DONE)
 }
 
 fn folder(args: &args::Folder) -> Result<u8, CliError> {

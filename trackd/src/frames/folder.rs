@@ -5,6 +5,7 @@ use shards::image::{ImageError, Rgb};
 use shards::jpeg::{Limits, decode_image};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// The images of a folder in natural order (`f2.jpg` before `f10.jpg`); files whose names start with a dot, links
 /// and everything that is not called `.jpg`, `.jpeg` or `.png` is left out.
@@ -71,6 +72,57 @@ pub fn read(path: &Path, max_pixels: u64) -> Result<Rgb, FrameError> {
         }
         other => FrameError::Image { path: path.to_owned(), reason: other.to_string() },
     })
+}
+
+/// Pictures decoded ahead.
+const AHEAD: usize = 4;
+
+/// Image files, decoded in their order by a thread of its own while the pictures before are looked at.
+#[derive(Debug)]
+pub struct Pictures {
+    folder: PathBuf,
+    pictures: Receiver<Result<Rgb, FrameError>>,
+    /// Number of files.
+    pub count: u64,
+    given: u64,
+}
+
+impl Pictures {
+    /// Begins to read `files`; `folder` is for messages. The thread ends with the last file, the first damaged one, or
+    /// when this is dropped.
+    #[must_use]
+    pub fn new(folder: &Path, files: Vec<PathBuf>, max_pixels: u64) -> Self {
+        let count = files.len() as u64;
+        let (send, pictures) = sync_channel(AHEAD);
+        std::thread::spawn(move || {
+            for file in files {
+                let picture = read(&file, max_pixels);
+                let last = picture.is_err();
+                if send.send(picture).is_err() || last {
+                    return;
+                }
+            }
+        });
+        Self { folder: folder.to_owned(), pictures, count, given: 0 }
+    }
+
+    /// The next picture, `None` after the last.
+    ///
+    /// # Errors
+    /// [`FrameError`] of the file that cannot be read.
+    pub fn next(&mut self) -> Result<Option<Rgb>, FrameError> {
+        if self.given == self.count {
+            return Ok(None);
+        }
+        self.given += 1;
+        match self.pictures.recv() {
+            Ok(picture) => picture.map(Some),
+            Err(_) => Err(FrameError::Image {
+                path: self.folder.clone(),
+                reason: format!("the decoder crashed at picture {} of {}", self.given, self.count),
+            }),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod task;
 pub mod video;
 
 use crate::input::{Input, Source};
+use folder::Pictures;
 use shards::image::Rgb;
 use sniff::Container;
 use std::io;
@@ -218,7 +219,7 @@ pub struct Frames {
 
 #[derive(Debug)]
 enum Kind {
-    Files(std::vec::IntoIter<PathBuf>),
+    Files(Pictures),
     Video { video: Box<Video>, stated: Option<u64>, decoder: &'static str },
 }
 
@@ -233,7 +234,7 @@ impl Frames {
             Source::Files(files) if files.is_empty() => {
                 return Err(FrameError::Empty { path, reason: "there is no .jpg or .png file in it" });
             }
-            Source::Files(files) => Kind::Files(files.clone().into_iter()),
+            Source::Files(files) => Kind::Files(Pictures::new(&path, files.clone(), limits.max_pixels)),
             Source::Archive(0) => {
                 return Err(FrameError::Empty { path, reason: "there is no .jpg or .png picture in the archive" });
             }
@@ -273,7 +274,7 @@ impl Frames {
     #[must_use]
     pub fn expected(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Files(files) => Some(self.count + files.len() as u64),
+            Kind::Files(files) => Some(files.count),
             Kind::Video { stated, .. } => *stated,
         }
     }
@@ -286,10 +287,7 @@ impl Frames {
 
     fn read(&mut self) -> Result<Option<Rgb>, FrameError> {
         let frame = match &mut self.kind {
-            Kind::Files(files) => match files.next() {
-                Some(file) => Some(folder::read(&file, self.limits.max_pixels)?),
-                None => None,
-            },
+            Kind::Files(files) => files.next()?,
             Kind::Video { video, .. } => video.next(self.count)?,
         };
         let Some(frame) = frame else {

@@ -15,6 +15,7 @@
 //! several targets the first four are called `NAME_ID_001.txt` and so on, and there is no evaluation: ground truth
 //! has one target.
 
+pub mod bench;
 pub mod dataset;
 mod overlay;
 mod picture;

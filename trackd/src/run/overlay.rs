@@ -10,6 +10,8 @@ use siamrpn::tracker::Output;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use vot::Rect;
 
 pub(super) const FOUND: [u8; 3] = [40, 220, 60];
@@ -17,32 +19,86 @@ pub(super) const LOST: [u8; 3] = [230, 40, 40];
 const TRUTH: [u8; 3] = [255, 255, 255];
 const QUALITY: u8 = 88;
 
+/// A frame, the boxes found in it, and the ground truth.
+type Page = (Rgb, Vec<Output>, Option<Rect>);
+
+/// Frames that may wait to be written.
+const WAITING: usize = 4;
+
+/// Writes annotated pictures as a video where ffmpeg is there, else as JPEG frames, on a thread of its own.
+pub struct Overlay {
+    pages: Option<SyncSender<Page>>,
+    writer: Option<JoinHandle<Result<Done, JobError>>>,
+}
+
+/// Files and warnings.
+type Done = (Vec<String>, Vec<String>);
+
+impl Overlay {
+    /// Nothing is written before the first picture.
+    pub fn new(out: &Path, ffmpeg: Option<&Path>) -> Self {
+        let (pages, waiting) = sync_channel::<Page>(WAITING);
+        let (out, ffmpeg) = (out.to_owned(), ffmpeg.map(Path::to_owned));
+        let writer = std::thread::spawn(move || {
+            // An encoder dies with the thread that starts it.
+            let mut sink = Sink::new(&out, ffmpeg.as_deref());
+            for (frame, found, truth) in waiting {
+                sink.add(frame, &found, truth)?;
+            }
+            let mut warnings = Vec::new();
+            Ok((sink.finish(&mut warnings)?, warnings))
+        });
+        Self { pages: Some(pages), writer: Some(writer) }
+    }
+
+    /// Draws on a frame and writes it, soon.
+    pub fn add(&mut self, frame: Rgb, found: &[Output], truth: Option<Rect>) -> Result<(), JobError> {
+        let gone = self.pages.as_ref().is_none_or(|pages| pages.send((frame, found.to_vec(), truth)).is_err());
+        if gone { self.end().map(|_| ()) } else { Ok(()) }
+    }
+
+    /// Completes the files and names them.
+    pub fn finish(mut self, warnings: &mut Vec<String>) -> Result<Vec<String>, JobError> {
+        let (files, said) = self.end()?;
+        warnings.extend(said);
+        Ok(files)
+    }
+
+    fn end(&mut self) -> Result<Done, JobError> {
+        self.pages = None;
+        let ended = self.writer.take().map(JoinHandle::join);
+        ended.unwrap_or(Ok(Ok(Done::default()))).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        // A run that failed: what was written goes with its folder, once nobody writes there any more.
+        drop(self.end());
+    }
+}
+
 /// Where the pictures go.
 enum Sink {
     Video { child: Running, pipe: Option<BufWriter<ChildStdin>>, file: PathBuf },
     Frames { folder: PathBuf, count: usize },
 }
 
-/// Writes annotated pictures as a video where ffmpeg is there, else as JPEG frames.
-pub struct Overlay(Sink);
-
-impl Overlay {
-    /// Nothing is written before the first picture.
-    pub fn new(out: &Path, ffmpeg: Option<&Path>) -> Self {
-        let frames = || Self(Sink::Frames { folder: out.join("overlay"), count: 0 });
+impl Sink {
+    fn new(out: &Path, ffmpeg: Option<&Path>) -> Self {
+        let frames = || Self::Frames { folder: out.join("overlay"), count: 0 };
         let Some(ffmpeg) = ffmpeg else { return frames() };
         let file = out.join("overlay.mp4");
         match start(ffmpeg, &file) {
             Ok(mut child) => {
                 let pipe = child.child().stdin.take().map(BufWriter::new);
-                Self(Sink::Video { child, pipe, file })
+                Self::Video { child, pipe, file }
             }
             Err(_) => frames(),
         }
     }
 
-    /// Draws on a frame and writes it.
-    pub fn add(&mut self, mut frame: Rgb, found: &[Output], truth: Option<Rect>) -> Result<(), JobError> {
+    fn add(&mut self, mut frame: Rgb, found: &[Output], truth: Option<Rect>) -> Result<(), JobError> {
         if let Some(Rect { x, y, width, height }) = truth {
             draw(&mut frame, [x, y, width, height], TRUTH);
         }
@@ -52,8 +108,8 @@ impl Overlay {
             let [x, y, w, _] = output.rect;
             fill(&mut frame, [x, y - 6.0, w * output.score.clamp(0.0, 1.0), 3.0], colour);
         }
-        match &mut self.0 {
-            Sink::Video { pipe, .. } => {
+        match self {
+            Self::Video { pipe, .. } => {
                 // A broken encoder is reported at the end, with its message.
                 if let Some(out) = pipe
                     && ppm::write_frame(out, frame.width, frame.height, &frame.data).is_err()
@@ -62,7 +118,7 @@ impl Overlay {
                 }
                 Ok(())
             }
-            Sink::Frames { folder, count } => {
+            Self::Frames { folder, count } => {
                 std::fs::create_dir_all(&folder).map_err(JobError::output(folder))?;
                 let path = folder.join(format!("{:08}.jpg", *count));
                 *count += 1;
@@ -72,10 +128,9 @@ impl Overlay {
         }
     }
 
-    /// Completes the files and names them.
-    pub fn finish(self, warnings: &mut Vec<String>) -> Result<Vec<String>, JobError> {
-        match self.0 {
-            Sink::Video { mut child, pipe, file } => {
+    fn finish(self, warnings: &mut Vec<String>) -> Result<Vec<String>, JobError> {
+        match self {
+            Self::Video { mut child, pipe, file } => {
                 let whole = pipe.is_some();
                 drop(pipe);
                 let status = child.wait().map_err(JobError::output(&file))?;
@@ -89,8 +144,8 @@ impl Overlay {
                 drop(std::fs::remove_file(&file));
                 Ok(Vec::new())
             }
-            Sink::Frames { count: 0, .. } => Ok(Vec::new()),
-            Sink::Frames { folder, .. } => {
+            Self::Frames { count: 0, .. } => Ok(Vec::new()),
+            Self::Frames { folder, .. } => {
                 crate::publish::sync_folder(&folder).map_err(JobError::output(&folder))?;
                 Ok(vec!["overlay/".to_owned()])
             }

@@ -1,13 +1,18 @@
-"""Time of a search frame and of a training step of the same network in PyTorch on the CPU.
+"""Time of a search frame and of a training step of the same network in PyTorch on the CPU, of a search frame in ONNX
+Runtime too.
 
-usage: network_torch.py --head up-channel|depthwise --widths reference|narrow --threads N --batch B
+usage: network_torch.py --head up-channel|depthwise --widths reference|narrow --threads N --batch B [--search-only]
 """
 
 import argparse
+import contextlib
+import io
 import json
 import statistics
+import tempfile
 import time
 
+import onnxruntime
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -17,6 +22,7 @@ options.add_argument("--head", choices=["up-channel", "depthwise"], default="dep
 options.add_argument("--widths", choices=["reference", "narrow"], default="narrow")
 options.add_argument("--threads", type=int, default=2)
 options.add_argument("--batch", type=int, default=8)
+options.add_argument("--search-only", action="store_true")
 args = options.parse_args()
 torch.set_num_threads(args.threads)
 torch.manual_seed(0)
@@ -98,8 +104,8 @@ def times(work, seconds=8.0):
     return {"min_ms": round(min(out), 1), "median_ms": round(statistics.median(out), 1), "cpu_ms": round(cpu, 1)}
 
 
-def report(what, **found):
-    name = f"PyTorch {torch.__version__}, {args.threads} threads"
+def report(what, peer=f"PyTorch {torch.__version__}", **found):
+    name = f"{peer}, {args.threads} threads"
     print(json.dumps({"what": what, "peer": name, "head": args.head, "widths": args.widths, **found}), flush=True)
 
 
@@ -109,6 +115,35 @@ with torch.inference_mode():
     for side in (255, 271):
         x = torch.rand(1, 3, side, side) * 255
         report("search frame", search_px=side, **times(lambda: head.track(kernels, trunk(x))))
+
+
+
+class Search(nn.Module):
+    """A search frame, the template's kernels being constants."""
+
+    def __init__(self, kernels):
+        super().__init__()
+        self.trunk, self.head, self.kernels = trunk, head, kernels
+        self.eval()
+
+    def forward(self, x):
+        return tuple(self.head.track(self.kernels, self.trunk(x)))
+
+
+with torch.inference_mode(False), torch.no_grad():
+    kernels = [k.detach().clone() for k in head.kernels(trunk(torch.rand(1, 3, 127, 127) * 255))]
+    for side in (255, 271):
+        x = torch.rand(1, 3, side, side) * 255
+        with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+            torch.onnx.export(Search(kernels), (x,), f"{place}/net.onnx", verbose=False)
+            settings = onnxruntime.SessionOptions()
+            settings.intra_op_num_threads = args.threads
+            session = onnxruntime.InferenceSession(f"{place}/net.onnx", settings, providers=["CPUExecutionProvider"])
+        feed = {session.get_inputs()[0].name: x.numpy()}
+        runtime = f"ONNX Runtime {onnxruntime.__version__}"
+        report("search frame", runtime, search_px=side, **times(lambda: session.run(None, feed)))
+if args.search_only:
+    raise SystemExit
 
 trunk.train(), head.train()
 trained = [p for i in (3, 4) for p in (*trunk.convs[i].parameters(), *trunk.norms[i].parameters())] + list(head.parameters())

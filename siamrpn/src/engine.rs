@@ -1,5 +1,9 @@
 //! Inference engines: what turns a template and search pictures into scores and deltas.
 
+mod batched;
+
+pub use batched::Batched;
+
 use crate::decode::{Response, responses};
 use crate::net::{Inference, InputError, SiamRpn, Template, input};
 use burn::module::Module;
@@ -24,6 +28,9 @@ pub enum EngineError {
     /// The picture's buffer is inconsistent.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// The network's thread has ended.
+    #[error("the network's thread has ended; the log says why")]
+    Stopped,
     /// The device failed.
     #[error("the device did not hand out the network's outputs: {0}")]
     Device(#[from] TensorReadError),
@@ -70,20 +77,28 @@ impl BurnEngine {
         }
     }
 
+    fn template(&self, template: &Rgb) -> Result<Template, EngineError> {
+        Ok(self.net.template(self.tensor(template, self.exemplar)?))
+    }
+
     /// # Shapes
     /// - output: `[1, 3, side, side]`
     fn tensor(&self, picture: &Rgb, side: usize) -> Result<Tensor<4>, EngineError> {
-        if (picture.width, picture.height) != (side, side) {
-            return Err(EngineError::Side { expected: side, width: picture.width, height: picture.height });
-        }
+        square(picture, side)?;
         Ok(input(&picture.data, 1, side, self.channels, &self.device)?)
     }
 }
 
+fn square(picture: &Rgb, side: usize) -> Result<(), EngineError> {
+    if (picture.width, picture.height) == (side, side) {
+        return Ok(());
+    }
+    Err(EngineError::Side { expected: side, width: picture.width, height: picture.height })
+}
+
 impl Engine for BurnEngine {
     fn start(&self, template: &Rgb) -> Result<Box<dyn Session>, EngineError> {
-        let template = self.net.template(self.tensor(template, self.exemplar)?);
-        Ok(Box::new(BurnSession { engine: self.clone(), template }))
+        Ok(Box::new(BurnSession { engine: self.clone(), template: self.template(template)? }))
     }
 }
 

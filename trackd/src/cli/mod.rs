@@ -289,9 +289,8 @@ fn bench(args: &args::Bench) -> Result<u8, CliError> {
     let side_by_side = args.streams.map_or_else(crate::daemon::half_the_cores, usize::from);
     let counts = if side_by_side > 1 { vec![1, side_by_side] } else { vec![1] };
     for streams in counts {
-        let model = (engines.model(), engines.about());
         let speed =
-            run::bench::bench(&input, &starts, model, &options, streams, &place.path().join(streams.to_string()))?;
+            run::bench::bench(&input, &starts, &engines, &options, streams, &place.path().join(streams.to_string()))?;
         if args.json {
             print(&format!("{}\n", serde_json::json!(speed)))?;
             continue;

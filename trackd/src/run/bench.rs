@@ -2,13 +2,12 @@
 //! once side by side.
 
 use super::{JobError, RunOptions, Step, track};
-use crate::engine::{About, Engines, TrackEngine};
+use crate::engine::{About, Engines, ModelEngines, TrackEngine};
 use crate::input::{Input, Start};
 use serde::Serialize;
 use shards::image::Rgb;
 use siamrpn::decode::Response;
 use siamrpn::engine::{Engine, EngineError, Session};
-use siamrpn::model::Model;
 use siamrpn::tracker::Tracker;
 use std::cell::Cell;
 use std::path::Path;
@@ -58,14 +57,14 @@ impl Speed {
 pub fn bench(
     input: &Input,
     starts: &[Start],
-    (model, about): (&Arc<Model>, &About),
+    engines: &ModelEngines,
     options: &RunOptions,
     streams: usize,
     out: &Path,
 ) -> Result<Speed, JobError> {
     let spent = Arc::new(AtomicU64::new(0));
-    let engine = Arc::new(Timed { inner: model.engine(), spent: Arc::clone(&spent) });
-    let engines = TimedEngines { model: Arc::clone(model), engine, about: about.clone() };
+    let timed = Arc::new(Timed { inner: Arc::clone(engines.engine()), spent: Arc::clone(&spent) });
+    let engines = TimedEngines { engines, timed };
     let one = |stream: usize| -> Result<[f64; 4], JobError> {
         let place = out.join(stream.to_string());
         std::fs::create_dir_all(&place).map_err(JobError::output(&place))?;
@@ -100,24 +99,22 @@ pub fn bench(
         crop_ms: per_frame((track - network).max(0.0)),
         network_ms: per_frame(network),
         write_ms: per_frame(write),
-        engine: about.engine.clone(),
+        engine: engines.about().engine.clone(),
     })
 }
 
-struct TimedEngines {
-    model: Arc<Model>,
-    engine: Arc<Timed>,
-    about: About,
+struct TimedEngines<'a> {
+    engines: &'a ModelEngines,
+    timed: Arc<Timed>,
 }
 
-impl Engines for TimedEngines {
+impl Engines for TimedEngines<'_> {
     fn start(&self) -> Box<dyn TrackEngine> {
-        let engine: Arc<dyn Engine> = self.engine.clone();
-        Box::new(Tracker::with_engine(self.model.config.clone(), engine))
+        Box::new(Tracker::with_engine(self.engines.config().clone(), self.timed.clone()))
     }
 
     fn about(&self) -> &About {
-        &self.about
+        self.engines.about()
     }
 }
 

@@ -50,6 +50,10 @@ pub struct WatchConfig {
     pub max_pixels: u64,
     /// Largest number of frames of a job.
     pub max_frames: u64,
+    /// Largest input, megabytes, with everything in its folder; 0 = any.
+    pub max_input_mb: u64,
+    /// Seconds after which the tracking of one video is given up; 0 = never.
+    pub max_job_s: f64,
     /// Share of frames a damaged video may lack before its job fails.
     pub missing_frames: f64,
     /// Write annotated frames (or a video, where ffmpeg is installed) for every job.
@@ -86,6 +90,8 @@ impl Default for WatchConfig {
             stall_s: 60.0,
             max_pixels: 8192 * 4320,
             max_frames: 1_000_000,
+            max_input_mb: 0,
+            max_job_s: 0.0,
             missing_frames: 0.01,
             overlay: false,
             grace_s: 30.0,

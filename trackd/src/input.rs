@@ -13,6 +13,7 @@
 //! A `NAME.txt` or ground truth with a line per frame is also what the result is compared with.
 
 pub mod queries;
+pub mod survey;
 
 use crate::frames::sniff::{Container, container};
 use crate::frames::video::{Decoders, list_archive};
@@ -49,6 +50,29 @@ pub enum InputError {
     Kind {
         /// What was named.
         path: PathBuf,
+    },
+    /// Something in a folder that is neither file nor folder.
+    #[error(
+        "{path} is refused: {entry} is {what}; put the files themselves there",
+        path = path.display(), entry = entry.display()
+    )]
+    Odd {
+        /// The folder.
+        path: PathBuf,
+        /// What lies in it.
+        entry: PathBuf,
+        /// What that is.
+        what: &'static str,
+    },
+    /// Larger than allowed.
+    #[error("{path} has {bytes} bytes, more than max_input_mb allows ({limit})", path = path.display())]
+    TooLarge {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its bytes.
+        bytes: u64,
+        /// Most bytes.
+        limit: u64,
     },
     /// Several sequences.
     #[error("{path} is a data set of several sequences: name one of them, or use `trackd eval`", path = path.display())]

@@ -132,7 +132,7 @@ impl Default for Job {
 }
 
 /// What a look at the inbox tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Look {
     /// Sizes, times and names of the input and its companions in one number.
     pub fingerprint: u64,
@@ -142,6 +142,8 @@ pub struct Look {
     pub whole: bool,
     /// It can be started: there is a box, or running it will say what is wrong.
     pub startable: bool,
+    /// Whoever put it there says that it is complete.
+    pub ready: bool,
     /// A higher one is started first.
     pub priority: i32,
 }
@@ -266,7 +268,11 @@ fn looked(job: Job, look: Look, now: u64, policy: &Policy) -> Job {
         _ => now,
     };
     let job = Job { looked: Some((look.fingerprint, since)), priority: look.priority, ..job };
-    let wait = if look.whole { policy.settle } else { policy.patience.max(policy.settle) };
+    let wait = match look {
+        Look { ready: true, .. } => 0,
+        Look { whole: true, .. } => policy.settle,
+        _ => policy.patience.max(policy.settle),
+    };
     if look.writer || now.saturating_sub(since) < wait {
         return job.to(State::Seen);
     }

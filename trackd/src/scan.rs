@@ -26,6 +26,8 @@ pub const WORK: &str = ".trackd";
 pub const URGENT: &str = "urgent";
 /// Added to the priority of what lies in [`URGENT`].
 const URGENCY: i32 = 1_000_000;
+/// Ending of a file beside an input, `clip.mp4.ready`, that says that the input is complete.
+const READY: &str = ".ready";
 /// Longest `init.json` that is looked at for its priority, bytes.
 const MAX_INIT: u64 = 1 << 20;
 /// Entries of a dropped folder that are looked at.
@@ -47,7 +49,7 @@ pub fn ignored(name: &OsStr) -> bool {
 /// Whether a file goes with an input and is none itself.
 fn companion(name: &OsStr) -> bool {
     let ending = Path::new(name).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    matches!(ending.as_deref(), Some("txt" | "json"))
+    matches!(ending.as_deref(), Some("txt" | "json" | "ready"))
 }
 
 /// Names of the inputs in the inbox (`urgent/NAME` of those in [`URGENT`]), oldest first. `avoid` are folders that are
@@ -93,9 +95,16 @@ pub fn members(inbox: &Path, file: &OsStr) -> io::Result<Vec<PathBuf>> {
     let folder = fs::symlink_metadata(&path)?.is_dir();
     let place = path.parent().unwrap_or(inbox);
     let beside = sidecars(&stem(&path, folder)).map(|name| place.join(name));
+    let marker = ready_marker(&path);
     let mut members = vec![path];
-    members.extend(beside.into_iter().filter(|p| fs::symlink_metadata(p).is_ok_and(|m| m.is_file())));
+    members.extend(beside.into_iter().chain([marker]).filter(|p| fs::symlink_metadata(p).is_ok_and(|m| m.is_file())));
     Ok(members)
+}
+
+fn ready_marker(input: &Path) -> PathBuf {
+    let mut name = input.as_os_str().to_owned();
+    name.push(READY);
+    name.into()
 }
 
 /// Looks at an input; `None` when it is no longer there. `given` = somebody has said what to track.
@@ -107,7 +116,7 @@ pub fn look(inbox: &Path, file: &OsStr, given: bool, archives: &Archives) -> io:
         Ok(look) => Ok(Some(look)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(inbox.join(file)) {
             // Something inside moved away while we looked: it is being changed.
-            Ok(_) => Ok(Some(Look { fingerprint: 0, writer: true, whole: false, startable: false, priority: 0 })),
+            Ok(_) => Ok(Some(Look { writer: true, ..Look::default() })),
             Err(_) => Ok(None),
         },
         Err(e) => Err(e),
@@ -116,28 +125,31 @@ pub fn look(inbox: &Path, file: &OsStr, given: bool, archives: &Archives) -> io:
 
 fn look_at(inbox: &Path, file: &OsStr, given: bool, archives: &Archives) -> io::Result<Look> {
     let path = inbox.join(file);
-    let mut files = Vec::new();
-    let mut hash = std::hash::DefaultHasher::new();
+    let mut tree = Tree::default();
     let members = members(inbox, file)?;
     for member in &members {
-        fingerprint(member, &mut hash, &mut files)?;
+        tree.add(member)?;
     }
-    let fingerprint = hash.finish();
-    let writer = files.iter().any(|f| being_written(f));
+    let fingerprint = tree.hash.finish();
+    let writer = tree.files.iter().any(|f| being_written(f));
+    let ready = members.contains(&ready_marker(&path));
+    let boxed = members.len() > 1 + usize::from(ready);
     let folder = fs::symlink_metadata(&path)?.is_dir();
     let whole = if folder { holds_frames(&path) } else { sniff::whole(&path)? };
     let kind = if folder { None } else { Some(sniff::container(&path)?) };
     let startable = match kind {
         _ if given || writer => Some(given),
         // A run will say what is wrong.
+        _ if tree.odd => Some(true),
         Some(Container::Unknown | Container::Empty) => Some(true),
-        Some(Container::Archive) if members.len() == 1 => archives.startable(fingerprint, &path),
+        Some(Container::Archive) if !boxed => archives.startable(fingerprint, &path),
         Some(Container::Archive) => Some(true),
         _ => Some(startable(&path, archives.decoders())),
     };
     // Until it is known what an archive holds, it counts as being worked on.
     let writer = writer || startable.is_none();
-    Ok(Look { fingerprint, writer, whole, startable: startable.unwrap_or(false), priority: priority(file, &members) })
+    let (startable, priority) = (startable.unwrap_or(false), priority(file, &members));
+    Ok(Look { fingerprint, writer, whole, startable, ready, priority })
 }
 
 /// What the folder and an `init.json` beside or inside say of the input's priority.
@@ -182,28 +194,40 @@ fn startable(path: &Path, decoders: &Decoders) -> bool {
     }
 }
 
-/// Mixes names, sizes and times of a tree into `hash` and lists its files; links are not followed.
-fn fingerprint(path: &Path, hash: &mut impl Hasher, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    let metadata: Metadata = fs::symlink_metadata(path)?;
-    hash.write(path.as_os_str().as_bytes());
-    hash.write_u64(metadata.len());
-    hash.write_i64(metadata.mtime());
-    hash.write_i64(metadata.mtime_nsec());
-    hash.write_u64(metadata.ino());
-    if metadata.is_dir() {
-        let mut names: Vec<OsString> =
-            fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
-        names.sort();
-        for name in names {
-            fingerprint(&path.join(name), hash, files)?;
+/// Files, and names, sizes and times of a tree in one number; links are not followed.
+#[derive(Default)]
+struct Tree {
+    hash: std::hash::DefaultHasher,
+    files: Vec<PathBuf>,
+    /// There is something that is neither file nor folder.
+    odd: bool,
+}
+
+impl Tree {
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        let metadata: Metadata = fs::symlink_metadata(path)?;
+        self.hash.write(path.as_os_str().as_bytes());
+        self.hash.write_u64(metadata.len());
+        self.hash.write_i64(metadata.mtime());
+        self.hash.write_i64(metadata.mtime_nsec());
+        self.hash.write_u64(metadata.ino());
+        if metadata.is_dir() {
+            let mut names: Vec<OsString> =
+                fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
+            names.sort();
+            for name in names {
+                self.add(&path.join(name))?;
+            }
+        } else if metadata.is_file() {
+            if self.files.len() >= MAX_ENTRIES {
+                return Err(io::Error::other(format!("{} holds more than {MAX_ENTRIES} files", path.display())));
+            }
+            self.files.push(path.to_owned());
+        } else {
+            self.odd = true;
         }
-    } else if metadata.is_file() {
-        if files.len() >= MAX_ENTRIES {
-            return Err(io::Error::other(format!("{} holds more than {MAX_ENTRIES} files", path.display())));
-        }
-        files.push(path.to_owned());
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether any process has the file open for writing, as far as the system tells (local file systems, own files):
@@ -371,6 +395,10 @@ mod tests {
         let third = see(false);
         assert!(third.startable && third.fingerprint != second.fingerprint);
         assert_eq!(see(false), third);
+        assert!(!third.ready);
+        fs::write(inbox.join("a.avi.ready"), "").unwrap();
+        assert!(see(false).ready);
+        assert_eq!(inputs(inbox, &[]).unwrap(), ["a.avi"]);
         fs::write(inbox.join(file), "notes").unwrap();
         fs::remove_file(inbox.join("a.txt")).unwrap();
         assert!(see(false).startable, "a run will say that this is no video");

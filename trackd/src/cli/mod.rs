@@ -451,6 +451,7 @@ fn read_config(path: &Path) -> Result<WatchConfig, CliError> {
         ("rescan_s", config.rescan_s),
         ("retry_s", config.retry_s),
         ("stall_s", config.stall_s),
+        ("max_job_s", config.max_job_s),
         ("grace_s", config.grace_s),
         ("keep_done_days", config.keep_done_days),
         ("keep_failed_days", config.keep_failed_days),

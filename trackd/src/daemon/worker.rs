@@ -4,6 +4,7 @@ use super::live::Progress;
 use crate::engine::Engines;
 use crate::frames::Limits;
 use crate::frames::video::Decoders;
+use crate::input::survey::survey;
 use crate::input::{Input, InputError, Start};
 use crate::job::Fault;
 use crate::journal::Journal;
@@ -119,6 +120,10 @@ fn fill(task: &Task, engines: &dyn Engines, temporary: &Path) -> Result<Option<S
         overlay: task.overlay,
         job: Some(task.id.clone()),
     };
+    let bytes = survey(&task.path)?;
+    if let Some(limit) = task.limits.bytes.filter(|limit| bytes > *limit) {
+        return Err(InputError::TooLarge { path: task.path.clone(), bytes, limit }.into());
+    }
     let mut input = match Input::open(&task.path, &task.decoders) {
         Err(InputError::DataSet { path }) => {
             let told = |index, count| task.progress.sequence(index, count);

@@ -31,6 +31,10 @@ pub struct Limits {
     pub stall: Duration,
     /// Share of frames a video may lack of those its index states.
     pub missing: f64,
+    /// Most bytes of an input; `None` = any.
+    pub bytes: Option<u64>,
+    /// Longest time to track it; `None` = any.
+    pub job: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -46,6 +50,8 @@ impl From<&schemas::watch::WatchConfig> for Limits {
             max_frames: config.max_frames,
             stall: Duration::from_secs_f64(config.stall_s),
             missing: config.missing_frames,
+            bytes: (config.max_input_mb > 0).then(|| config.max_input_mb.saturating_mul(1 << 20)),
+            job: (config.max_job_s > 0.0).then(|| Duration::from_secs_f64(config.max_job_s)),
         }
     }
 }

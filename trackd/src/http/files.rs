@@ -3,6 +3,7 @@
 use super::{App, Refusal};
 use crate::frames::Frames;
 use crate::input::Input;
+use crate::input::survey::survey;
 use crate::job::State;
 use crate::journal::Entry;
 use std::fs::OpenOptions;
@@ -69,6 +70,7 @@ pub fn first_frame(app: &App, entry: &Entry) -> Result<Vec<u8>, Refusal> {
         return Err(Refusal::Conflict("this job does not wait for a box"));
     }
     let bad = |e: &dyn std::fmt::Display| Refusal::Bad(format!("there is no first frame: {e}"));
+    survey(&app.inbox.join(&entry.file)).map_err(|e| bad(&e))?;
     let input = Input::open(&app.inbox.join(&entry.file), &app.decoders).map_err(|e| bad(&e))?;
     let mut frames = Frames::open(&input, &app.decoders, &app.limits).map_err(|e| bad(&e))?;
     let frame = frames.next().ok_or_else(|| bad(&"it is empty"))?.map_err(|e| bad(&e))?;

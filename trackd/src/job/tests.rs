@@ -6,7 +6,7 @@ use proptest::prelude::*;
 const POLICY: Policy = Policy { settle: 200, patience: 3000, attempts: 3, retry: 500 };
 
 fn seen(fingerprint: u64) -> Look {
-    Look { fingerprint, writer: false, whole: true, startable: true, priority: 0 }
+    Look { fingerprint, whole: true, startable: true, ..Look::default() }
 }
 
 fn step(job: Job, event: Event, now: u64) -> (Job, Option<Action>) {
@@ -27,6 +27,9 @@ fn an_input_settles_before_it_is_ready() {
     assert_eq!(run(Job::new(), &[(0, look(1)), (200, look(1)), (300, look(2))]), State::Seen);
     let open = Event::Looked(Look { writer: true, ..seen(1) });
     assert_eq!(run(Job::new(), &[(0, open), (900, open), (950, look(1))]), State::Seen);
+    let marked = Look { ready: true, ..seen(1) };
+    assert_eq!(run(Job::new(), &[(0, Event::Looked(marked))]), State::Ready);
+    assert_eq!(run(Job::new(), &[(0, Event::Looked(Look { writer: true, ..marked }))]), State::Seen);
     let cut = Event::Looked(Look { whole: false, ..seen(1) });
     assert_eq!(run(Job::new(), &[(0, cut), (2999, cut)]), State::Seen);
     assert_eq!(run(Job::new(), &[(0, cut), (3000, cut)]), State::Ready);

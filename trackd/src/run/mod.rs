@@ -88,6 +88,16 @@ pub enum JobError {
     /// The evaluation failed.
     #[error("evaluation: {0}")]
     Evaluate(String),
+    /// It took longer than allowed.
+    #[error("{path} was not done after {seconds} s (max_job_s): {frames} frames were tracked", path = path.display())]
+    TooLong {
+        /// The input.
+        path: PathBuf,
+        /// Seconds allowed.
+        seconds: f64,
+        /// Frames tracked until then.
+        frames: u64,
+    },
     /// It was tracked before, and duplicates are to be skipped.
     #[error("{path} is the same as what was tracked before: its result is {of}", path = path.display())]
     Duplicate {
@@ -115,7 +125,13 @@ impl JobError {
     #[must_use]
     pub fn stage(&self) -> &'static str {
         match self {
-            Self::Input(InputError::Io { .. } | InputError::Kind { .. } | InputError::DataSet { .. }) => "probe",
+            Self::Input(
+                InputError::Io { .. }
+                | InputError::Kind { .. }
+                | InputError::DataSet { .. }
+                | InputError::Odd { .. }
+                | InputError::TooLarge { .. },
+            ) => "probe",
             Self::Frames(e) | Self::Input(InputError::Frames(e)) => match e {
                 FrameError::NotVideo { .. }
                 | FrameError::Archive { .. }
@@ -126,7 +142,9 @@ impl JobError {
             Self::Input(_) | Self::Init { .. } | Self::TooShort { .. } => "init",
             Self::Output { .. } => "publish",
             Self::Duplicate { .. } => "probe",
-            Self::Track { .. } | Self::Evaluate(_) | Self::Cancelled | Self::Crashed(_) => "track",
+            Self::Track { .. } | Self::TooLong { .. } | Self::Evaluate(_) | Self::Cancelled | Self::Crashed(_) => {
+                "track"
+            }
         }
     }
 
@@ -138,6 +156,9 @@ impl JobError {
                 InputError::Io { .. } => "unreadable-input",
                 InputError::Kind { .. } => "not-a-file",
                 InputError::DataSet { .. } => "several-sequences",
+                InputError::Odd { what: "a link", .. } => "link-inside",
+                InputError::Odd { .. } => "not-a-file",
+                InputError::TooLarge { .. } => "input-too-large",
                 InputError::NoBox { .. } => "no-box",
                 InputError::Frames(e) => e.code(),
                 InputError::Vot(vot::Error::InitBox { .. }) | InputError::Box { .. } => "bad-box",
@@ -154,6 +175,7 @@ impl JobError {
             Self::Output { .. } => "unwritable-output",
             Self::Evaluate(_) => "evaluation",
             Self::Duplicate { .. } => "duplicate",
+            Self::TooLong { .. } => "took-too-long",
             Self::Cancelled => "cancelled",
             Self::Crashed(_) => "crashed",
         }
@@ -394,13 +416,18 @@ fn track(
     let mut targets = vec![Vec::new(); starts.len()];
     let mut strip = Strip::new();
     let (mut size, mut count) = ((0, 0), 0);
-    let mut watch = Instant::now();
+    let began = Instant::now();
+    let mut watch = began;
     let mut lap = || std::mem::replace(&mut watch, Instant::now()).elapsed().as_secs_f64();
     while let Some(frame) = frames.next() {
         let frame = frame?;
         let decode_s = lap();
         if cancel.load(Ordering::Relaxed) {
             return Err(JobError::Cancelled);
+        }
+        if options.limits.job.is_some_and(|limit| began.elapsed() > limit) {
+            let seconds = options.limits.job.unwrap_or_default().as_secs_f64();
+            return Err(JobError::TooLong { path: input.path.clone(), seconds, frames: count });
         }
         size = (frame.width as u32, frame.height as u32);
         let mut found = Vec::new();

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Kind, and what becomes of it: the code it fails with, or `ignored`.
-const TABLE: [(&str, &str); 28] = [
+const TABLE: [(&str, &str); 31] = [
     ("mp4 cut in half", "truncated-video"),
     ("mp4 whose index is gone", "undecodable-video"),
     ("mp4 with half its data zeroed", "truncated-video"),
@@ -32,8 +32,11 @@ const TABLE: [(&str, &str); 28] = [
     ("archive in an archive", "bad-archive"),
     ("archive of two sequences", "bad-archive"),
     ("folder without pictures", "empty-video"),
-    ("folder whose pictures are links", "empty-video"),
-    ("folder whose picture is a pipe", "empty-video"),
+    ("folder whose picture is a link", "link-inside"),
+    ("folder whose ground truth is a link to /etc/passwd", "link-inside"),
+    ("folder of pictures that is a link", "link-inside"),
+    ("folder whose picture is a pipe", "not-a-file"),
+    ("folder whose ground truth is a pipe", "not-a-file"),
     ("JPEG of 30000 x 30000", "frame-too-large"),
     ("PNG of 30000 x 30000", "frame-too-large"),
     ("frames of two sizes", "mixed-frame-sizes"),
@@ -175,7 +178,19 @@ fn drop_in(inbox: &Path, kind: &str, name: &str, outside: &Path) {
         "archive in an archive" => file(&tar_of(&[("more.zip", &zip_of("0.jpg", &picture(0)))])),
         "archive of two sequences" => file(&tar_of(&[("a/0.jpg", &picture(0)), ("b/0.jpg", &picture(1))])),
         "folder without pictures" => folder(&|at| fs::write(at.join("notes.md"), "x").unwrap()),
-        "folder whose pictures are links" => folder(&|at| symlink(outside, at.join("0.jpg")).unwrap()),
+        "folder whose picture is a link" => folder(&|at| symlink(outside, at.join("0.jpg")).unwrap()),
+        "folder whose ground truth is a link to /etc/passwd" => {
+            sequence(&at, 3);
+            fs::remove_file(at.join("groundtruth.txt")).unwrap();
+            symlink("/etc/passwd", at.join("groundtruth.txt")).unwrap();
+        }
+        "folder of pictures that is a link" => folder(&|at| symlink("/usr/share", at.join("color")).unwrap()),
+        "folder whose ground truth is a pipe" => {
+            sequence(&at, 3);
+            fs::remove_file(at.join("groundtruth.txt")).unwrap();
+            pipe(&at.join("groundtruth.txt"));
+            pipe(&at.join("list.txt"));
+        }
         "folder whose picture is a pipe" => folder(&|at| pipe(&at.join("0.jpg"))),
         "JPEG of 30000 x 30000" => folder(&|at| fs::write(at.join("0.jpg"), huge_jpeg()).unwrap()),
         "PNG of 30000 x 30000" => folder(&|at| fs::write(at.join("0.png"), huge_png()).unwrap()),

@@ -1,4 +1,4 @@
-//! How fast the network is on this machine: a search frame of the engine, and a training step.
+//! How fast the network is on this machine: a search frame of each engine, and a training step.
 //!
 //! ```sh
 //! RAYON_NUM_THREADS=2 cargo run --release -p siamrpn --example speed -- --head depthwise --widths narrow --batch 8
@@ -12,7 +12,7 @@ use schemas::model::{HeadKind, ModelConfig, TrunkConfig};
 use schemas::train::{LossConfig, LossKind, Precision};
 use shards::image::Rgb;
 use shards::order::Rng;
-use siamrpn::engine::{BurnEngine, Engine};
+use siamrpn::engine::{BurnEngine, Engine, Native};
 use siamrpn::loss::{Targets, loss};
 use siamrpn::net::{SiamRpn, TrainMode};
 use siamrpn::{cost, device};
@@ -115,6 +115,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut session = engine.start(&template)?;
     let times = time(options.repeat, || session.search(&frame).map(drop).map_err(Into::into))?;
     report("search", &options, 1, &times);
+    if options.device == "cpu" {
+        let native = Native::new(engine)?;
+        let mut session = native.start(&template)?;
+        let times = time(options.repeat, || session.search(&frame).map(drop).map_err(Into::into))?;
+        report(&format!("search, native {}", native.instructions()), &options, 1, &times);
+    }
 
     if options.batch > 0 {
         let device = device.autodiff();

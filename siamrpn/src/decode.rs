@@ -12,6 +12,15 @@ pub struct Response {
     pub deltas: Vec<f32>,
 }
 
+impl Response {
+    /// Of the network's outputs for one image: `cls` is `[2, N]`, background first.
+    pub(crate) fn new(cls: &[f32], deltas: Vec<f32>) -> Self {
+        let (background, target) = cls.split_at(cls.len() / 2);
+        let scores = background.iter().zip(target).map(|(b, t)| 1.0 / (1.0 + (b - t).exp())).collect();
+        Self { scores, deltas }
+    }
+}
+
 /// Reads the outputs of a batch of one or more search images, softmax applied: one [`Response`] per image.
 ///
 /// # Errors
@@ -24,11 +33,7 @@ pub fn responses(outputs: Outputs) -> Result<Vec<Response>, TensorReadError> {
     Ok(cls
         .chunks_exact(per_cls.max(1))
         .zip(reg.chunks_exact(per_reg.max(1)))
-        .map(|(cls, reg)| {
-            let (background, target) = cls.split_at(per_cls / 2);
-            let scores = background.iter().zip(target).map(|(b, t)| 1.0 / (1.0 + (b - t).exp())).collect();
-            Response { scores, deltas: reg.to_vec() }
-        })
+        .map(|(cls, reg)| Response::new(cls, reg.to_vec()))
         .collect())
 }
 

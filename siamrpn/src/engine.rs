@@ -1,8 +1,10 @@
 //! Inference engines: what turns a template and search pictures into scores and deltas.
 
 mod batched;
+mod native;
 
 pub use batched::Batched;
+pub use native::Native;
 
 use crate::decode::{Response, responses};
 use crate::net::{Inference, InputError, SiamRpn, Template, input};

@@ -233,7 +233,11 @@ fn each_sequence<R: Send>(
         all.counts.kept += counts.kept;
         match runs {
             Ok(runs) => all.done.push((sequence, runs)),
-            Err(e) => all.failed.push((sequence.name, e.to_string())),
+            Err(e) => match full(&e) {
+                // No fault of the sequence: the others end there too.
+                Some(kind) => return Err(EvalError::Output { path: folder, source: kind.into() }),
+                None => all.failed.push((sequence.name, e.to_string())),
+            },
         }
     }
     if all.done.is_empty() {
@@ -241,6 +245,13 @@ fn each_sequence<R: Send>(
         return Err(EvalError::Nothing { count, first });
     }
     Ok(all)
+}
+
+/// Whether a full disk is behind an error.
+fn full(e: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let chain = std::iter::successors(Some(e), |e| e.source());
+    let mut kinds = chain.filter_map(|e| Some(e.downcast_ref::<io::Error>()?.kind()));
+    kinds.find(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 /// Evaluates a data set: official result files under `out/results/TRACKER/baseline/SEQUENCE/`, `out/eval.json`, and

@@ -5,8 +5,8 @@ use super::head::{Branch, Template};
 use super::norm::BatchNorm;
 use super::{Head, Outputs, SiamRpn, trunk, xcorr};
 use burn::module::Param;
-use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
+use burn::tensor::{Tensor, TensorReadError};
 use schemas::train::Precision;
 
 /// A convolution with a norm on running statistics folded in, outside any autodiff graph.
@@ -15,6 +15,19 @@ pub(crate) struct Folded {
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: usize,
+}
+
+/// The numbers of a [`Folded`].
+#[derive(Debug)]
+pub(crate) struct FoldedWeights {
+    /// `[out][in][kernel][kernel]`.
+    pub weight: Vec<f32>,
+    /// The sizes of `weight`.
+    pub shape: [usize; 4],
+    /// One per output.
+    pub bias: Vec<f32>,
+    /// Step of the window.
+    pub stride: usize,
 }
 
 impl Folded {
@@ -40,6 +53,17 @@ impl Folded {
         Self { weight, bias: Some(bias), stride }
     }
 
+    /// The numbers themselves.
+    pub(crate) fn read(&self) -> Result<FoldedWeights, TensorReadError> {
+        let shape = self.weight.dims();
+        let bias = match &self.bias {
+            Some(bias) => bias.clone().try_into_vec_as::<f32>()?,
+            None => vec![0.0; shape[0]],
+        };
+        let weight = self.weight.clone().try_into_vec_as::<f32>()?;
+        Ok(FoldedWeights { weight, shape, bias, stride: self.stride })
+    }
+
     /// # Shapes
     /// - `x`: `[B, in, H, W]`
     /// - output: `[B, out, (H - kernel) / stride + 1, (W - kernel) / stride + 1]`
@@ -50,11 +74,11 @@ impl Folded {
 
 /// One branch of the depthwise head.
 #[derive(Debug, Clone)]
-struct FoldedBranch {
+pub(crate) struct FoldedBranch {
     kernel: Folded,
-    search: Folded,
-    hidden: Folded,
-    output: Folded,
+    pub search: Folded,
+    pub hidden: Folded,
+    pub output: Folded,
 }
 
 impl FoldedBranch {
@@ -76,7 +100,7 @@ impl FoldedBranch {
 
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "one value per model")]
-enum FoldedHead {
+pub(crate) enum FoldedHead {
     UpChannel { template_cls: Folded, template_reg: Folded, search_cls: Folded, search_reg: Folded, adjust: Folded },
     Depthwise { cls: FoldedBranch, loc: FoldedBranch },
 }
@@ -84,8 +108,8 @@ enum FoldedHead {
 /// A network that only infers: norms on running statistics, folded into the weights; no autodiff.
 #[derive(Debug, Clone)]
 pub struct Inference {
-    trunk: [Folded; 5],
-    head: FoldedHead,
+    pub(crate) trunk: [Folded; 5],
+    pub(crate) head: FoldedHead,
 }
 
 impl Inference {

@@ -11,6 +11,7 @@ mod xcorr;
 pub use conv::Conv;
 pub use fold::Inference;
 pub(crate) use fold::identity;
+pub(crate) use fold::{FoldedBranch, FoldedHead, FoldedWeights};
 pub use head::{Block, Branch, Depthwise, Head, Tail, Template, UpChannel};
 pub use input::{InputError, input};
 pub use norm::{BatchNorm, EPSILON, MOMENTUM};

@@ -1,5 +1,6 @@
 //! The arguments of `trackd`.
 
+use crate::engine::{EngineError, ModelEngines, Runs};
 use crate::frames::video::Choice;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -57,6 +58,19 @@ pub struct Model {
     /// Where the network runs: cpu, or cuda:N
     #[arg(long, default_value = "cpu")]
     pub device: String,
+    /// What runs the network; said in every result
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: Runs,
+}
+
+impl Model {
+    /// Loads it.
+    ///
+    /// # Errors
+    /// As [`ModelEngines::load`].
+    pub fn load(&self) -> Result<ModelEngines, EngineError> {
+        ModelEngines::load(&self.model, &self.device, self.engine)
+    }
 }
 
 /// Arguments of `track`.

@@ -6,7 +6,7 @@ mod scores;
 mod top;
 
 use crate::daemon::{Ended, Settings, state_of, watch};
-use crate::engine::{EngineError, Engines, ModelEngines};
+use crate::engine::{EngineError, Engines};
 use crate::evaluate::{EvalError, EvalOptions, Evaluation, evaluate, evaluate_once, score_once, score_results};
 use crate::frames::Limits;
 use crate::frames::video::{Choice, Decoders};
@@ -157,7 +157,7 @@ fn dispatch(command: Command) -> Result<u8, CliError> {
         Command::Score(args) => score(&args),
         Command::Report(args) => compare(args),
         Command::Trax(args) => {
-            let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+            let engines = args.model.load()?;
             let Transport { input, output } = trax::connect(|name| std::env::var(name).ok())?;
             trax::serve(input, output, &engines, args.protocol, &Limits::default())?;
             Ok(DONE)
@@ -217,7 +217,7 @@ fn track(args: args::Track) -> Result<u8, CliError> {
         RunOptions { decoders: decoders(args.decoder)?, limits: Limits::default(), overlay: args.overlay, job: None };
     let input = Input::open(&args.input, &options.decoders).map_err(JobError::from)?;
     let starts = find_starts(&input, &args.init, &options)?;
-    let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+    let engines = args.model.load()?;
     let output = |source| CliError::Output { path: args.out.clone(), source };
     fs::create_dir_all(&args.out).map_err(output)?;
     let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&args.out).map_err(output)?;
@@ -283,7 +283,7 @@ fn bench(args: &args::Bench) -> Result<u8, CliError> {
         RunOptions { decoders: decoders(args.decoder)?, limits: Limits::default(), overlay: args.overlay, job: None };
     let input = Input::open(&args.input, &options.decoders).map_err(JobError::from)?;
     let starts = find_starts(&input, &args.init, &options)?;
-    let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+    let engines = args.model.load()?;
     let output = |source| CliError::Output { path: std::env::temp_dir(), source };
     let place = tempfile::tempdir().map_err(output)?;
     let side_by_side = args.streams.map_or_else(crate::daemon::half_the_cores, usize::from);
@@ -316,7 +316,7 @@ fn folder(args: &args::Folder) -> Result<u8, CliError> {
     if input.queries.is_empty() {
         return Err(CliError::NoQueries { path: args.folder.clone() });
     }
-    let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+    let engines = args.model.load()?;
     let output = |source| CliError::Output { path: args.folder.clone(), source };
     let temporary = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&args.folder).map_err(output)?;
     let never = AtomicBool::new(false);
@@ -338,7 +338,7 @@ fn eval(args: &args::Eval) -> Result<u8, CliError> {
         run: RunOptions { decoders: decoders(Choice::Builtin)?, limits: Limits::default(), overlay: false, job: None },
         cancel: Arc::default(),
     };
-    let engines = ModelEngines::load(&args.model.model, &args.model.device)?;
+    let engines = args.model.load()?;
     let bar = bar(None);
     let progress = |name: &str, index: usize, count: usize| {
         bar.set_length(count as u64);
@@ -431,7 +431,7 @@ fn daemon(args: args::Watch) -> Result<u8, CliError> {
     let file = args.config.map(|path| path.canonicalize().unwrap_or(path));
     let reload = move || effective(file.as_deref(), workers, settle, overlay).map_err(|e| e.to_string());
     let decoders = decoders(args.decoder)?;
-    let engines: Arc<dyn Engines> = Arc::new(ModelEngines::load(&args.model.model, &args.model.device)?);
+    let engines: Arc<dyn Engines> = Arc::new(args.model.load()?);
     let state = args.state.unwrap_or_else(|| args.outbox.join(crate::scan::WORK));
     let http = args.http.map(|address| (address, std::env::var(crate::http::TOKEN).ok()));
     let reload = Arc::new(reload);

@@ -47,6 +47,20 @@ fn go(data: &Path, options: &EvalOptions, out: &Path) -> Result<Evaluation, Eval
 }
 
 #[test]
+fn a_full_disk_is_found_behind_other_errors() {
+    let io = |code: i32| io::Error::from_raw_os_error(code);
+    let vot = |code| EvalJobError::Vot(vot::Error::Io { path: "out".into(), source: io(code) });
+    let job = |code| EvalJobError::Job(JobError::Output { path: "out".into(), source: io(code) });
+    let stamp = |code| EvalJobError::Stamp(EvalError::Output { path: "out".into(), source: io(code) });
+    for e in [vot(libc::ENOSPC), job(libc::EDQUOT), stamp(libc::ENOSPC)] {
+        assert!(full(&e).is_some(), "{e:?}");
+    }
+    for e in [vot(libc::EIO), job(libc::EACCES)] {
+        assert!(full(&e).is_none(), "{e:?}");
+    }
+}
+
+#[test]
 fn results_scores_and_what_is_kept() {
     let root = tempfile::tempdir().unwrap();
     let (data, out) = (root.path().join("data"), root.path().join("out"));

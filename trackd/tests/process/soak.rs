@@ -25,14 +25,20 @@ enum Fate {
 }
 
 /// A kind of input, and what becomes of it.
-const KINDS: [(&str, Fate); 14] = [
+const KINDS: [(&str, Fate); 20] = [
     ("sequence", Fate::Done),
     ("moved-in", Fate::Done),
     ("slowly", Fate::Done),
     ("video", Fate::Done),
     ("box-in-json", Fate::Done),
     ("odd\u{1b}\nname", Fate::Done),
+    ("two-targets", Fate::Done),
+    ("archive", Fate::Done),
+    ("data-set", Fate::Done),
     ("no-box", Fate::NeedsInit),
+    ("archive-without-box", Fate::NeedsInit),
+    ("archive-cut-off", Fate::Failed),
+    ("link-inside", Fate::Failed),
     ("bad-box", Fate::Failed),
     ("broken-frame", Fate::Failed),
     ("cut-off", Fate::Failed),
@@ -116,6 +122,36 @@ impl Soak {
                 for i in 0..frames {
                     fs::write(path.join(format!("{i}.jpg")), picture(i)).unwrap();
                 }
+            }
+            "two-targets" => {
+                sequence(&path, frames);
+                let text = r#"{"targets":[{"id":"a","region":[40,30,30,30]},{"id":"b","region":[60,30,30,30]}]}"#;
+                fs::write(path.join("init.json"), text).unwrap();
+            }
+            "archive" | "archive-without-box" | "archive-cut-off" => {
+                let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+                let folder = self.daemon.root.path().join("to-pack");
+                sequence(&folder, frames);
+                archive.append_dir_all("seq/color", folder.join("color")).unwrap();
+                if kind == "archive" {
+                    archive.append_path_with_name(folder.join("groundtruth.txt"), "seq/groundtruth.txt").unwrap();
+                }
+                fs::remove_dir_all(&folder).unwrap();
+                let mut bytes = archive.into_inner().unwrap().finish().unwrap();
+                if kind == "archive-cut-off" {
+                    bytes.truncate(bytes.len() / 2);
+                }
+                fs::write(inbox.join(format!("{name}.tar.zst")), bytes).unwrap();
+            }
+            "data-set" => {
+                for part in ["one", "two"] {
+                    sequence(&path.join(part), frames);
+                }
+                fs::write(path.join("list.txt"), "one\ntwo\n").unwrap();
+            }
+            "link-inside" => {
+                sequence(&path, frames);
+                symlink("/etc/passwd", path.join("color/99999999.jpg")).unwrap();
             }
             "no-box" => {
                 fs::create_dir(&path).unwrap();

@@ -1,0 +1,304 @@
+//! A convolution of one picture on the processor: pixels are laid out beside one another piece by piece, and multiplied
+//! with weights that were laid out once.
+
+use super::kernel::{BLOCK, Kernel};
+use rayon::prelude::*;
+
+/// Rows of the sums that are done at a time, so that pixels stay in the second cache.
+const DEPTH: usize = 512;
+/// Pixels that one thread does at a time, about.
+const PIECE: usize = 96;
+
+/// Planes of one picture.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Planes {
+    /// Channels.
+    pub count: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// `[count][height][width]`.
+    pub data: Vec<f32>,
+}
+
+/// Weights laid out for a kernel.
+#[derive(Debug, Clone)]
+pub(super) struct Conv {
+    kernel: Kernel,
+    inputs: usize,
+    outputs: usize,
+    side: usize,
+    stride: usize,
+    relu: bool,
+    /// `[outputs / rows][inputs * side * side][rows]`, zeros behind the last output.
+    panels: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// What a convolution needs while it runs; kept between frames.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    sums: Vec<f32>,
+}
+
+/// Where a run of neighbouring pixels of a piece comes from.
+struct Span {
+    /// First pixel within the piece.
+    at: usize,
+    /// Place in a plane of the upper left corner of its window.
+    from: usize,
+    count: usize,
+}
+
+impl Conv {
+    /// `weights` are `[outputs][inputs][side][side]`; `bias` has a number per output.
+    pub fn new(
+        kernel: Kernel,
+        [outputs, inputs, side]: [usize; 3],
+        stride: usize,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Self {
+        let depth = inputs * side * side;
+        let rows = kernel.rows;
+        let mut panels = vec![0.0; outputs.div_ceil(rows) * rows * depth];
+        for (output, weights) in weights.chunks_exact(depth.max(1)).enumerate() {
+            let start = output / rows * rows * depth + output % rows;
+            for (place, weight) in panels.iter_mut().skip(start).step_by(rows).zip(weights) {
+                *place = *weight;
+            }
+        }
+        Self { kernel, inputs, outputs, side, stride, relu: false, panels, bias: bias.to_vec() }
+    }
+
+    /// Negative outputs become zero.
+    pub fn relu(self) -> Self {
+        Self { relu: true, ..self }
+    }
+
+    /// Number of output planes.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Convolves `x`, which has as many planes as this has inputs and is not smaller than the window, into `y`.
+    pub fn run(&self, x: &Planes, y: &mut Planes, scratch: &mut Scratch) {
+        let (height, width) = ((x.height - self.side) / self.stride + 1, (x.width - self.side) / self.stride + 1);
+        let (pixels, outputs) = (height * width, self.outputs);
+        let piece = PIECE.div_ceil(self.kernel.columns) * self.kernel.columns;
+        let padded = outputs.div_ceil(self.kernel.rows) * self.kernel.rows;
+        scratch.sums.clear();
+        scratch.sums.resize(pixels.div_ceil(piece) * padded * piece, 0.0);
+        scratch.sums.par_chunks_mut(padded * piece).enumerate().for_each_init(Vec::new, |laid, (index, sums)| {
+            let first = index * piece;
+            let spans = self.spans(x.width, width, first..(first + piece).min(pixels));
+            self.piece(x, &spans, piece, laid, sums);
+        });
+        (y.count, y.height, y.width) = (outputs, height, width);
+        y.data.resize(outputs * pixels, 0.0);
+        let sums = &scratch.sums;
+        y.data.par_chunks_mut(pixels).zip(&self.bias).enumerate().for_each(|(output, (plane, bias))| {
+            for (plane, sums) in plane.chunks_mut(piece).zip(sums.chunks_exact(padded * piece)) {
+                let sums = sums.get(output * piece..(output + 1) * piece).unwrap_or_default();
+                for (value, sum) in plane.iter_mut().zip(sums) {
+                    let found = sum + bias;
+                    *value = if self.relu { found.max(0.0) } else { found };
+                }
+            }
+        });
+    }
+
+    /// Neighbours of a row of outputs lie beside one another in the input, `stride` apart.
+    fn spans(&self, input: usize, output: usize, pixels: std::ops::Range<usize>) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut at = pixels.start;
+        while at < pixels.end {
+            let (row, column) = (at / output, at % output);
+            let count = (output - column).min(pixels.end - at);
+            let from = row * self.stride * input + column * self.stride;
+            spans.push(Span { at: at - pixels.start, from, count });
+            at += count;
+        }
+        spans
+    }
+
+    /// Adds up the sums of one piece, `[padded outputs][piece]`.
+    fn piece(&self, x: &Planes, spans: &[Span], piece: usize, laid: &mut Vec<f32>, sums: &mut [f32]) {
+        let Kernel { rows, columns, .. } = self.kernel;
+        let depth = self.inputs * self.side * self.side;
+        let mut block = [0.0; BLOCK];
+        for begin in (0..depth).step_by(DEPTH) {
+            let end = (begin + DEPTH).min(depth);
+            let long = end - begin;
+            laid.clear();
+            laid.resize(piece * long, 0.0);
+            for (k, row) in (begin..end).enumerate() {
+                self.lay(x, row, spans, (k, long), laid);
+            }
+            for (weights, sums) in self.panels.chunks_exact(depth * rows).zip(sums.chunks_exact_mut(rows * piece)) {
+                let weights = weights.get(begin * rows..end * rows).unwrap_or_default();
+                for (j, pixels) in laid.chunks_exact(long * columns).enumerate() {
+                    self.kernel.run(weights, pixels, &mut block);
+                    for (sums, found) in sums.chunks_exact_mut(piece).zip(block.chunks_exact(columns)) {
+                        let sums = sums.get_mut(j * columns..(j + 1) * columns).unwrap_or_default();
+                        for (sum, found) in sums.iter_mut().zip(found) {
+                            *sum += found;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lays out what the window's cell `row` sees at every pixel of a piece: `[piece / columns][long][columns]`.
+    fn lay(&self, x: &Planes, row: usize, spans: &[Span], (k, long): (usize, usize), laid: &mut [f32]) {
+        let columns = self.kernel.columns;
+        let cells = self.side * self.side;
+        let (channel, cell) = (row / cells, row % cells);
+        let start = channel * x.height * x.width + cell / self.side * x.width + cell % self.side;
+        for span in spans {
+            let source = x.data.get(start + span.from..).unwrap_or_default();
+            let mut done = 0;
+            while done < span.count {
+                let (panel, column) = ((span.at + done) / columns, (span.at + done) % columns);
+                let count = (columns - column).min(span.count - done);
+                let to = (panel * long + k) * columns + column;
+                let into = laid.get_mut(to..to + count).unwrap_or_default();
+                let source = source.get(done * self.stride..).unwrap_or_default();
+                if let (1, Some(source)) = (self.stride, source.get(..count)) {
+                    into.copy_from_slice(source);
+                } else {
+                    for (into, value) in into.iter_mut().zip(source.iter().step_by(self.stride)) {
+                        *into = *value;
+                    }
+                }
+                done += count;
+            }
+        }
+    }
+}
+
+/// The largest of every 3 x 3 window, every second one.
+pub(super) fn pool(x: &Planes, y: &mut Planes) {
+    let (height, width) = ((x.height - 3) / 2 + 1, (x.width - 3) / 2 + 1);
+    (y.count, y.height, y.width) = (x.count, height, width);
+    y.data.resize(x.count * height * width, 0.0);
+    let planes = y.data.par_chunks_mut(height * width).zip(x.data.par_chunks(x.height * x.width));
+    planes.for_each_init(Vec::new, |highest, (y, plane)| {
+        for (row, y) in y.chunks_exact_mut(width).enumerate() {
+            let line = |i: usize| plane.get((2 * row + i) * x.width..(2 * row + i + 1) * x.width).unwrap_or_default();
+            let larger = |a: f32, b: f32| if a > b { a } else { b };
+            highest.clear();
+            highest.extend(line(0).iter().zip(line(1)).zip(line(2)).map(|((a, b), c)| larger(larger(*a, *b), *c)));
+            for (y, cells) in y.iter_mut().zip(highest.windows(3).step_by(2)) {
+                *y = cells.iter().copied().fold(f32::NEG_INFINITY, larger);
+            }
+        }
+    });
+}
+
+/// Correlates every plane of `x` with its own window of `kernels`, `[count][side][side]`.
+pub(super) fn depthwise(x: &Planes, kernels: &[f32], side: usize, y: &mut Planes) {
+    let (height, width) = (x.height - side + 1, x.width - side + 1);
+    (y.count, y.height, y.width) = (x.count, height, width);
+    y.data.resize(x.count * height * width, 0.0);
+    let planes = x.data.par_chunks(x.height * x.width).zip(kernels.par_chunks(side * side));
+    y.data.par_chunks_mut(height * width).zip(planes).for_each(|(y, (plane, kernel))| {
+        for (row, y) in y.chunks_exact_mut(width).enumerate() {
+            y.fill(0.0);
+            for (cell, weight) in kernel.iter().enumerate() {
+                let start = (row + cell / side) * x.width + cell % side;
+                let source = plane.get(start..start + width).unwrap_or_default();
+                for (y, value) in y.iter_mut().zip(source) {
+                    *y += weight * value;
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed | 1;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn planes(count: usize, height: usize, width: usize, seed: u64) -> Planes {
+        Planes { count, height, width, data: numbers(count * height * width, seed) }
+    }
+
+    /// As the definition says, in 64 bits.
+    fn slowly(x: &Planes, shape: [usize; 3], stride: usize, weights: &[f32], bias: &[f32]) -> Vec<f64> {
+        let [outputs, inputs, side] = shape;
+        let (h, w) = ((x.height - side) / stride + 1, (x.width - side) / stride + 1);
+        let mut y = Vec::new();
+        for o in 0..outputs {
+            for p in 0..h * w {
+                let mut sum = f64::from(bias[o]);
+                for c in 0..inputs {
+                    for (cell, weight) in weights[(o * inputs + c) * side * side..][..side * side].iter().enumerate() {
+                        let (row, column) = (p / w * stride + cell / side, p % w * stride + cell % side);
+                        sum += f64::from(*weight) * f64::from(x.data[(c * x.height + row) * x.width + column]);
+                    }
+                }
+                y.push(sum);
+            }
+        }
+        y
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn convolutions_are_what_they_are_by_definition(
+            (outputs, inputs, side, stride) in (1usize..30, 1usize..70, 1usize..6, 1usize..3),
+            (more_h, more_w) in (0usize..24, 0usize..24),
+            seed in any::<u64>(),
+        ) {
+            let shape = [outputs, inputs, side];
+            let x = planes(inputs, side + more_h, side + more_w, seed);
+            let (weights, bias) = (numbers(outputs * inputs * side * side, seed ^ 77), numbers(outputs, seed ^ 99));
+            let expected = slowly(&x, shape, stride, &weights, &bias);
+            let (mut scratch, mut y) = (Scratch::default(), Planes::default());
+            let mut fused: Option<Vec<f32>> = None;
+            for kernel in Kernel::all() {
+                let conv = Conv::new(kernel, shape, stride, &weights, &bias);
+                conv.run(&x, &mut y, &mut scratch);
+                prop_assert_eq!(y.data.len(), expected.len());
+                for (found, expected) in y.data.iter().zip(&expected) {
+                    prop_assert!((f64::from(*found) - expected).abs() < 1e-4, "{}: {found} {expected}", kernel.name);
+                }
+                if kernel.name != "portable" {
+                    prop_assert_eq!(fused.get_or_insert_with(|| y.data.clone()), &y.data, "{}", kernel.name);
+                }
+                conv.relu().run(&x, &mut y, &mut scratch);
+                prop_assert!(y.data.iter().all(|v| *v >= 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn pools_and_correlations_are_what_they_are() {
+        let (x, mut y) = (planes(3, 11, 8, 5), Planes::default());
+        pool(&x, &mut y);
+        assert_eq!((y.count, y.height, y.width), (3, 5, 3));
+        let at = |c: usize, row: usize, column: usize| x.data[(c * 11 + row) * 8 + column];
+        let largest = (4..7).flat_map(|r| (2..5).map(move |c| (r, c))).map(|(r, c)| at(1, r, c)).fold(-9.0, f32::max);
+        assert_eq!(y.data[(5 + 2) * 3 + 1], largest);
+        let kernels = numbers(3 * 16, 8);
+        depthwise(&x, &kernels, 4, &mut y);
+        assert_eq!((y.count, y.height, y.width), (3, 8, 5));
+        let sum: f32 = (0..16).map(|i| kernels[32 + i] * at(2, 1 + i / 4, 3 + i % 4)).sum();
+        assert!((y.data[(2 * 8 + 1) * 5 + 3] - sum).abs() < 1e-5);
+    }
+}

@@ -81,7 +81,7 @@ impl Native {
         Ok(Self { burn, net: Arc::new(Net { kernel, trunk, head }) })
     }
 
-    /// The instructions it uses: `avx512`, `avx2` or `portable`.
+    /// The instructions it uses: `avx2` or `portable`.
     #[must_use]
     pub fn instructions(&self) -> &'static str {
         self.net.kernel.name

@@ -42,13 +42,13 @@ pub(super) struct Scratch {
     sums: Vec<f32>,
 }
 
-/// Where a run of neighbouring pixels of a piece comes from.
+/// A run of neighbouring pixels within a panel of a piece.
 struct Span {
-    /// First pixel within the piece.
-    at: usize,
-    /// Place in a plane of the upper left corner of its window.
-    from: usize,
+    panel: usize,
+    column: usize,
     count: usize,
+    /// Place in a plane of the upper left corner of the first one's window.
+    from: usize,
 }
 
 impl Conv {
@@ -88,7 +88,6 @@ impl Conv {
         let (pixels, outputs) = (height * width, self.outputs);
         let piece = PIECE.div_ceil(self.kernel.columns) * self.kernel.columns;
         let padded = outputs.div_ceil(self.kernel.rows) * self.kernel.rows;
-        scratch.sums.clear();
         scratch.sums.resize(pixels.div_ceil(piece) * padded * piece, 0.0);
         scratch.sums.par_chunks_mut(padded * piece).enumerate().for_each_init(Vec::new, |laid, (index, sums)| {
             let first = index * piece;
@@ -109,15 +108,16 @@ impl Conv {
         });
     }
 
-    /// Neighbours of a row of outputs lie beside one another in the input, `stride` apart.
+    /// The runs of a piece: neighbours of a row of outputs lie beside one another in the input, `stride` apart.
     fn spans(&self, input: usize, output: usize, pixels: std::ops::Range<usize>) -> Vec<Span> {
+        let columns = self.kernel.columns;
         let mut spans = Vec::new();
         let mut at = pixels.start;
         while at < pixels.end {
-            let (row, column) = (at / output, at % output);
-            let count = (output - column).min(pixels.end - at);
-            let from = row * self.stride * input + column * self.stride;
-            spans.push(Span { at: at - pixels.start, from, count });
+            let (y, x) = (at / output, at % output);
+            let (panel, column) = ((at - pixels.start) / columns, (at - pixels.start) % columns);
+            let count = (output - x).min(columns - column).min(pixels.end - at);
+            spans.push(Span { panel, column, count, from: (y * input + x) * self.stride });
             at += count;
         }
         spans
@@ -131,8 +131,9 @@ impl Conv {
         for begin in (0..depth).step_by(DEPTH) {
             let end = (begin + DEPTH).min(depth);
             let long = end - begin;
-            laid.clear();
-            laid.resize(piece * long, 0.0);
+            // Panels without a pixel are left out; the pixels behind the last one of a panel mean nothing.
+            let panels = spans.last().map_or(0, |span| span.panel + 1);
+            laid.resize(panels * long * columns, 0.0);
             for (k, row) in (begin..end).enumerate() {
                 self.lay(x, row, spans, (k, long), laid);
             }
@@ -142,8 +143,10 @@ impl Conv {
                     self.kernel.run(weights, pixels, &mut block);
                     for (sums, found) in sums.chunks_exact_mut(piece).zip(block.chunks_exact(columns)) {
                         let sums = sums.get_mut(j * columns..(j + 1) * columns).unwrap_or_default();
-                        for (sum, found) in sums.iter_mut().zip(found) {
-                            *sum += found;
+                        if begin == 0 {
+                            sums.copy_from_slice(found);
+                        } else {
+                            sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
                         }
                     }
                 }
@@ -157,23 +160,19 @@ impl Conv {
         let cells = self.side * self.side;
         let (channel, cell) = (row / cells, row % cells);
         let start = channel * x.height * x.width + cell / self.side * x.width + cell % self.side;
-        for span in spans {
-            let source = x.data.get(start + span.from..).unwrap_or_default();
-            let mut done = 0;
-            while done < span.count {
-                let (panel, column) = ((span.at + done) / columns, (span.at + done) % columns);
-                let count = (columns - column).min(span.count - done);
-                let to = (panel * long + k) * columns + column;
-                let into = laid.get_mut(to..to + count).unwrap_or_default();
-                let source = source.get(done * self.stride..).unwrap_or_default();
-                if let (1, Some(source)) = (self.stride, source.get(..count)) {
-                    into.copy_from_slice(source);
-                } else {
-                    for (into, value) in into.iter_mut().zip(source.iter().step_by(self.stride)) {
-                        *into = *value;
+        for Span { panel, column, count, from } in spans {
+            let to = (panel * long + k) * columns + column;
+            let into = laid.get_mut(to..to + count).unwrap_or_default();
+            let source = x.data.get(start + from..).unwrap_or_default();
+            match (self.stride, into.first_chunk_mut::<16>(), source.first_chunk::<16>()) {
+                // Most runs fill a panel: a copy of a known length is a few instructions.
+                (1, Some(into), Some(source)) if *count == 16 => *into = *source,
+                (1, ..) => into.copy_from_slice(source.get(..*count).unwrap_or_default()),
+                (stride, ..) => {
+                    for (into, values) in into.iter_mut().zip(source.chunks(stride)) {
+                        *into = values.first().copied().unwrap_or_default();
                     }
                 }
-                done += count;
             }
         }
     }

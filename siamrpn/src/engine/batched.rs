@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use shards::image::Rgb;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Most pictures of a batch.
 const LARGEST: usize = 16;
@@ -20,7 +20,7 @@ const LARGEST: usize = 16;
 #[derive(Debug)]
 pub struct Batched {
     engine: BurnEngine,
-    requests: Sender<Request>,
+    requests: SyncSender<Request>,
     counts: Arc<Counts>,
 }
 
@@ -41,7 +41,7 @@ impl Batched {
     /// Starts the network's thread; it ends with the last session and this.
     #[must_use]
     pub fn new(engine: BurnEngine) -> Self {
-        let (requests, waiting) = channel();
+        let (requests, waiting) = sync_channel(LARGEST);
         let counts = Arc::new(Counts::default());
         let (worker, counted) = (engine.clone(), Arc::clone(&counts));
         std::thread::spawn(move || serve(&worker, &waiting, &counted));
@@ -67,7 +67,7 @@ impl Engine for Batched {
 struct BatchedSession {
     template: Template,
     side: usize,
-    requests: Sender<Request>,
+    requests: SyncSender<Request>,
 }
 
 impl Session for BatchedSession {

@@ -30,6 +30,7 @@ struct Net {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value per model")]
 enum Head {
     UpChannel { search: [Conv; 2], adjust: Conv },
     Depthwise { branches: [Branch; 2] },

@@ -110,7 +110,7 @@ impl Pictures {
     ///
     /// # Errors
     /// [`FrameError`] of the file that cannot be read.
-    pub fn next(&mut self) -> Result<Option<Rgb>, FrameError> {
+    pub fn read_next(&mut self) -> Result<Option<Rgb>, FrameError> {
         if self.given == self.count {
             return Ok(None);
         }

@@ -293,7 +293,7 @@ impl Frames {
 
     fn read(&mut self) -> Result<Option<Rgb>, FrameError> {
         let frame = match &mut self.kind {
-            Kind::Files(files) => files.next()?,
+            Kind::Files(files) => files.read_next()?,
             Kind::Video { video, .. } => video.next(self.count)?,
         };
         let Some(frame) = frame else {

@@ -5,6 +5,7 @@ use crate::engine::fake::Stills;
 use arrow::ipc::reader::FileReader;
 use shards::jpeg::encode;
 use std::fs;
+use std::path::PathBuf;
 
 fn frames(folder: &Path, count: usize, dark: std::ops::Range<usize>) {
     fs::create_dir_all(folder).unwrap();

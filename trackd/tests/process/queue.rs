@@ -6,9 +6,9 @@ use std::fs;
 #[test]
 fn what_is_urgent_comes_first_and_a_bad_input_holds_nobody_up() {
     let mut daemon = Daemon::new();
-    // Keeps the only worker busy until all others wait.
-    sequence(&daemon.inbox.join("long"), 20_000);
+    // More files than the system keeps events for; keeps the only worker busy until all others wait.
     daemon.start_with(&["--workers", "1"], &[]);
+    sequence(&daemon.inbox.join("long"), 20_000);
     daemon.wait("the long job", || daemon.count("running") == 1);
     fs::write(daemon.inbox.join("a-poison.mp4"), "no video").unwrap();
     for name in ["b", "c", "urgent/d", "e"] {
@@ -63,6 +63,23 @@ fn duplicates_are_tracked_again_unless_they_are_to_be_skipped() {
     daemon.start();
     sequence(&daemon.inbox.join("once-more"), 4);
     daemon.wait_done("once-more");
+}
+
+#[test]
+fn limits_of_size_and_time_hold() {
+    let mut daemon = Daemon::new();
+    let config = daemon.root.path().join("config.toml");
+    fs::write(&config, "max_input_mb = 1\nmax_job_s = 0.02\n").unwrap();
+    sequence(&daemon.inbox.join("large"), 4);
+    fs::write(daemon.inbox.join("large/notes.bin"), vec![0; 2 << 20]).unwrap();
+    sequence(&daemon.inbox.join("slow"), 60);
+    daemon.start_with(&["--config", config.to_str().unwrap()], &[]);
+    for (name, code) in [("large", "input-too-large"), ("slow", "took-too-long")] {
+        let error = daemon.outbox.join("failed").join(name).join("error.json");
+        daemon.wait(name, || error.exists());
+        let error = json(&error);
+        assert_eq!((&error["code"], &error["attempts"]), (&code.into(), &1.into()), "{error}");
+    }
 }
 
 #[test]

@@ -238,6 +238,10 @@ pub struct Bench {
     /// What decodes videos
     #[arg(long, value_enum, default_value_t)]
     pub decoder: Choice,
+    /// Command that prints times of other programs for the same network, one JSON line each with `peer`, `search_px` and
+    /// `median_ms` (`benches/peers/network_torch.py --search-only`); the ratio to them is printed
+    #[arg(long, value_name = "COMMAND")]
+    pub peer: Option<String>,
     /// One JSON line per measurement instead of a table
     #[arg(long)]
     pub json: bool,

@@ -13,6 +13,7 @@ use crate::frames::video::{Choice, Decoders};
 use crate::input::{Input, InputError, Start};
 use crate::publish::{TEMPORARY, move_into, remove, sync_folder};
 use crate::report::{self, ReportError, ReportOptions, ResultsOf};
+use crate::run::bench::Peer;
 use crate::run::{self, JobError, RunOptions, Step, run as run_job};
 use crate::trax::{self, Transport};
 use args::{Cli, Command};
@@ -81,6 +82,9 @@ pub enum CliError {
         /// The folder named.
         path: PathBuf,
     },
+    /// A peer's times cannot be had.
+    #[error("--peer: {0}")]
+    Peer(String),
     /// There is no daemon's outbox.
     #[error("{path} is no outbox of `trackd watch` (there is no journal in {state})", path = path.display(), state = state.display())]
     NoOutbox {
@@ -288,9 +292,12 @@ fn bench(args: &args::Bench) -> Result<u8, CliError> {
     let place = tempfile::tempdir().map_err(output)?;
     let side_by_side = args.streams.map_or_else(crate::daemon::half_the_cores, usize::from);
     let counts = if side_by_side > 1 { vec![1, side_by_side] } else { vec![1] };
+    let mut network_ms = None;
     for streams in counts {
         let speed =
             run::bench::bench(&input, &starts, &engines, &options, streams, &place.path().join(streams.to_string()))?;
+        // Peers run alone.
+        network_ms.get_or_insert(speed.network_ms);
         if args.json {
             print(&format!("{}\n", serde_json::json!(speed)))?;
             continue;
@@ -305,6 +312,18 @@ fn bench(args: &args::Bench) -> Result<u8, CliError> {
             speed.engine,
             stages.concat()
         ))?;
+    }
+    if let (Some(command), Some(ours)) = (&args.peer, network_ms) {
+        let side = engines.config().search_px;
+        for Peer { peer, median_ms } in run::bench::peers(command, side).map_err(CliError::Peer)? {
+            let ratio = ours / median_ms;
+            if args.json {
+                let line = serde_json::json!({"network_ms": ours, "peer": peer, "peer_ms": median_ms, "ratio": ratio});
+                print(&format!("{line}\n"))?;
+            } else {
+                print(&format!("network {ours:.1} ms; {peer}: {median_ms:.1} ms, ratio {ratio:.2}\n"))?;
+            }
+        }
     }
     Ok(DONE)
 }

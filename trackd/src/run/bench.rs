@@ -4,13 +4,14 @@
 use super::{JobError, RunOptions, Step, track};
 use crate::engine::{About, Engines, ModelEngines, TrackEngine};
 use crate::input::{Input, Start};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shards::image::Rgb;
 use siamrpn::decode::Response;
 use siamrpn::engine::{Engine, EngineError, Session};
 use siamrpn::tracker::Tracker;
 use std::cell::Cell;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -103,6 +104,36 @@ pub fn bench(
     })
 }
 
+/// What another program needs for the same network.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Peer {
+    /// Its name.
+    pub peer: String,
+    /// Milliseconds of a search frame.
+    pub median_ms: f64,
+}
+
+/// Runs a shell command that prints JSON lines, and reads those about search pictures of `side` px.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn peers(command: &str, side: u32) -> Result<Vec<Peer>, String> {
+    let ran = Command::new("sh").args(["-c", command]).stderr(Stdio::inherit()).output().map_err(|e| e.to_string())?;
+    if !ran.status.success() {
+        return Err(format!("the command ended with {}", ran.status));
+    }
+    let lines = String::from_utf8_lossy(&ran.stdout);
+    let values = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let fitting =
+        values.filter(|value| value.get("search_px").and_then(serde_json::Value::as_u64) == Some(side.into()));
+    let found: Vec<Peer> = fitting.filter_map(|value| serde_json::from_value(value).ok()).collect();
+    if found.is_empty() {
+        Err(format!("the command printed no time for search pictures of {side} px"))
+    } else {
+        Ok(found)
+    }
+}
+
 struct TimedEngines<'a> {
     engines: &'a ModelEngines,
     timed: Arc<Timed>,
@@ -148,5 +179,19 @@ impl Engine for Timed {
 impl Session for TimedSession {
     fn search(&mut self, search: &Rgb) -> Result<Response, EngineError> {
         timed(&self.spent, || self.inner.search(search))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_read_from_what_a_command_prints() {
+        let line = r#"{"peer": "other", "search_px": 271, "median_ms": 12.5, "cpu_ms": 1}"#;
+        let found = peers(&format!("echo talk; echo '{line}'"), 271).unwrap();
+        assert_eq!(found, [Peer { peer: "other".into(), median_ms: 12.5 }]);
+        assert!(peers(&format!("echo '{line}'"), 255).unwrap_err().contains("255 px"));
+        assert!(peers("exit 3", 271).unwrap_err().contains("3"));
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::{Engines, TrackEngine};
 use crate::frames::{FrameError, Frames, folder};
 use crate::input::Input;
 use crate::publish::{pretty, replace_file};
-use crate::run::{JobError, RunOptions};
+use crate::run::{JobError, RunOptions, is_full};
 use serde_json::Value;
 use shards::image::Rgb;
 use std::io;
@@ -250,8 +250,7 @@ fn each_sequence<R: Send>(
 /// Whether a full disk is behind an error.
 fn full(e: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     let chain = std::iter::successors(Some(e), |e| e.source());
-    let mut kinds = chain.filter_map(|e| Some(e.downcast_ref::<io::Error>()?.kind()));
-    kinds.find(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    chain.filter_map(|e| e.downcast_ref::<io::Error>()).find(|e| is_full(e)).map(io::Error::kind)
 }
 
 /// Evaluates a data set: official result files under `out/results/TRACKER/baseline/SEQUENCE/`, `out/eval.json`, and

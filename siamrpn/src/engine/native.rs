@@ -6,7 +6,7 @@ mod kernel;
 
 use super::{BurnEngine, Engine, EngineError, Session, square};
 use crate::decode::Response;
-use crate::net::{FoldedBranch, FoldedHead, FoldedWeights, Inference};
+use crate::net::{FoldedBranch, FoldedHead, FoldedWeights, Inference, planes};
 use burn::tensor::{Tensor, TensorReadError};
 use conv::{Conv, Planes, Scratch, depthwise, pool};
 use kernel::Kernel;
@@ -183,15 +183,9 @@ impl Session for NativeSession {
 
 /// The picture as planes in the model's order of colours.
 fn load(picture: &Rgb, channels: ChannelOrder, into: &mut Planes) {
-    let order = match channels {
-        ChannelOrder::Rgb => [0, 1, 2],
-        ChannelOrder::Bgr => [2, 1, 0],
-    };
     (into.count, into.height, into.width) = (3, picture.height, picture.width);
     into.data.clear();
-    for channel in order {
-        into.data.extend(picture.data.iter().skip(channel).step_by(3).map(|v| f32::from(*v)));
-    }
+    planes(&picture.data, channels, &mut into.data);
 }
 
 #[cfg(test)]

@@ -40,19 +40,24 @@ pub fn input(
     if rgb.len() != expected {
         return Err(InputError::Length { batch, side, expected, found: rgb.len() });
     }
+    let mut values = Vec::with_capacity(expected);
+    if plane > 0 {
+        for picture in rgb.chunks_exact(plane * 3) {
+            planes(picture, channels, &mut values);
+        }
+    }
+    Ok(Tensor::from_data(TensorData::new(values, [batch, 3, side, side]), device))
+}
+
+/// Adds the three planes of one picture to `values`, in the model's order.
+pub(crate) fn planes(rgb: &[u8], channels: ChannelOrder, values: &mut Vec<f32>) {
     let order = match channels {
         ChannelOrder::Rgb => [0, 1, 2],
         ChannelOrder::Bgr => [2, 1, 0],
     };
-    let mut values = Vec::with_capacity(expected);
-    if plane > 0 {
-        for picture in rgb.chunks_exact(plane * 3) {
-            for c in order {
-                values.extend(picture.iter().skip(c).step_by(3).map(|v| f32::from(*v)));
-            }
-        }
+    for c in order {
+        values.extend(rgb.iter().skip(c).step_by(3).map(|v| f32::from(*v)));
     }
-    Ok(Tensor::from_data(TensorData::new(values, [batch, 3, side, side]), device))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub use fold::Inference;
 pub(crate) use fold::identity;
 pub(crate) use fold::{FoldedBranch, FoldedHead, FoldedWeights};
 pub use head::{Block, Branch, Depthwise, Head, Tail, Template, UpChannel};
+pub(crate) use input::planes;
 pub use input::{InputError, input};
 pub use norm::{BatchNorm, EPSILON, MOMENTUM};
 pub use trunk::{KERNELS, POOLED, STRIDES, Trunk, side};

@@ -98,6 +98,8 @@ pub struct Video {
     path: PathBuf,
     frames: Receiver<Result<Rgb, PpmError>>,
     child: Running,
+    /// Longest wait for the first frame, and for every later one.
+    first: Duration,
     stall: Duration,
     done: bool,
 }
@@ -116,7 +118,7 @@ impl Video {
             }
             None => Task::H264.command(&decoders.own, path),
         };
-        Self::of(command, path, limits)
+        Self::of(command, path, limits, limits.stall)
     }
 
     /// Starts decoding an archive, as [`Self::open`].
@@ -124,10 +126,12 @@ impl Video {
     /// # Errors
     /// [`FrameError::NoDecoder`] when the child cannot be started.
     pub fn open_archive(path: &Path, decoders: &Decoders, limits: &Limits) -> Result<Self, FrameError> {
-        Self::of(Task::Archive(limits.max_pixels).command(&decoders.own, path), path, limits)
+        // Every entry is judged before the first picture is decoded.
+        let first = limits.stall.max(ARCHIVE_PATIENCE);
+        Self::of(Task::Archive(limits.max_pixels).command(&decoders.own, path), path, limits, first)
     }
 
-    fn of(mut command: Command, path: &Path, limits: &Limits) -> Result<Self, FrameError> {
+    fn of(mut command: Command, path: &Path, limits: &Limits, first: Duration) -> Result<Self, FrameError> {
         let mut child = start(&mut command)?;
         let stdout = child.child().stdout.take();
         let (send, frames) = sync_channel(AHEAD);
@@ -148,7 +152,7 @@ impl Video {
                 }
             }
         });
-        Ok(Self { path: path.to_owned(), frames, child, stall: limits.stall, done: false })
+        Ok(Self { path: path.to_owned(), frames, child, first, stall: limits.stall, done: false })
     }
 
     /// The decoder's last messages.
@@ -165,7 +169,8 @@ impl Video {
         if self.done {
             return Ok(None);
         }
-        match self.frames.recv_timeout(self.stall) {
+        let patience = if count == 0 { self.first } else { self.stall };
+        match self.frames.recv_timeout(patience) {
             Ok(Ok(frame)) => Ok(Some(frame)),
             Ok(Err(PpmError::TooLarge { width, height, max_pixels })) => {
                 self.done = true;
@@ -179,7 +184,7 @@ impl Video {
             Err(RecvTimeoutError::Timeout) => {
                 self.done = true;
                 self.child.kill();
-                Err(FrameError::Stalled { path: self.path.clone(), frame: count, seconds: self.stall.as_secs_f64() })
+                Err(FrameError::Stalled { path: self.path.clone(), frame: count, seconds: patience.as_secs_f64() })
             }
             Err(RecvTimeoutError::Disconnected) => self.end(count),
         }
@@ -297,6 +302,15 @@ mod tests {
         let mut video = Video::open(Path::new("clip.mp4"), &decoders, &limits(0.5)).unwrap();
         assert!(video.next(0).unwrap().is_some());
         assert!(matches!(video.next(1), Err(FrameError::Stalled { frame: 1, .. })));
+    }
+
+    #[test]
+    fn an_archive_is_read_through_before_its_first_frame() {
+        let folder = tempfile::tempdir().unwrap();
+        let decoders = script(folder.path(), "sleep 1; printf 'P6\\n1 1\\n255\\nabc'; sleep 100");
+        let mut archive = Video::open_archive(Path::new("a.tar.gz"), &decoders, &limits(0.3)).unwrap();
+        assert!(archive.next(0).unwrap().is_some());
+        assert!(matches!(archive.next(1), Err(FrameError::Stalled { frame: 1, .. })));
     }
 
     #[test]

@@ -177,6 +177,7 @@ impl JobError {
     }
 }
 
-fn is_full(e: &io::Error) -> bool {
+/// Whether a full disk or quota is the reason.
+pub(crate) fn is_full(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

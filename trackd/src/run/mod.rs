@@ -23,6 +23,7 @@ mod picture;
 mod table;
 
 pub use error::JobError;
+pub(crate) use error::is_full;
 
 use crate::engine::{Engines, TrackEngine};
 use crate::evaluate::supervised;

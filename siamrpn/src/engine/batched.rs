@@ -123,6 +123,7 @@ fn run(engine: &BurnEngine, batch: &[Request]) -> Result<Vec<Response>, EngineEr
 mod tests {
     use super::*;
     use crate::net::SiamRpn;
+    use crate::tracker::Tracker;
     use burn::tensor::Device;
     use schemas::model::{HeadKind, ModelConfig, TrunkConfig};
 
@@ -171,5 +172,30 @@ mod tests {
             drop(batched);
             assert!(session.search(&picture(side, 0)).is_ok(), "a session keeps the network alive");
         }
+    }
+
+    #[test]
+    fn boxes_are_those_of_a_tracker_alone() {
+        let config = ModelConfig { trunk: TrunkConfig { widths: [4, 6, 6, 6, 6] }, ..ModelConfig::default() };
+        let net = SiamRpn::new(&config, 3, &Device::flex()).unwrap();
+        let alone: Arc<dyn Engine> = Arc::new(BurnEngine::new(&config, &net));
+        let batched: Arc<dyn Engine> = Arc::new(Batched::new(BurnEngine::new(&config, &net)));
+        std::thread::scope(|scope| {
+            for video in 0..4 {
+                let engines = [&alone, &batched].map(Arc::clone);
+                let config = config.clone();
+                scope.spawn(move || {
+                    let [mut one, mut other] = engines.map(|engine| Tracker::with_engine(config.clone(), engine));
+                    for tracker in [&mut one, &mut other] {
+                        tracker.init(&picture(120, video), [40.0, 30.0, 30.0, 40.0]).unwrap();
+                    }
+                    for frame in 0..6 {
+                        let frame = picture(120, 10 * video + frame);
+                        let (a, b) = (one.update(&frame).unwrap().rect, other.update(&frame).unwrap().rect);
+                        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 0.01), "{a:?} {b:?}");
+                    }
+                });
+            }
+        });
     }
 }

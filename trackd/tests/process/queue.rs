@@ -66,6 +66,27 @@ fn duplicates_are_tracked_again_unless_they_are_to_be_skipped() {
 }
 
 #[test]
+fn boxes_do_not_depend_on_what_else_runs() {
+    let mut daemon = Daemon::new();
+    daemon.start_with(&["--workers", "4"], &[]);
+    let boxes = |name: &str| -> Vec<f64> {
+        let text = fs::read_to_string(daemon.wait_done(name).join(format!("{name}_001.txt"))).unwrap();
+        text.lines().skip(1).flat_map(|line| line.split(',').map(|v| v.parse::<f64>().unwrap())).collect()
+    };
+    sequence(&daemon.inbox.join("alone"), 40);
+    let alone = boxes("alone");
+    assert_eq!(alone.len(), 4 * 39);
+    for i in 0..6 {
+        sequence(&daemon.inbox.join(format!("together{i}")), 40);
+    }
+    for i in 0..6 {
+        let together = boxes(&format!("together{i}"));
+        assert_eq!(together.len(), alone.len());
+        assert!(alone.iter().zip(&together).all(|(a, b)| (a - b).abs() <= 0.01), "{i}");
+    }
+}
+
+#[test]
 fn limits_of_size_and_time_hold() {
     let mut daemon = Daemon::new();
     let config = daemon.root.path().join("config.toml");

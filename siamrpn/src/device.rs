@@ -65,6 +65,12 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
+/// Is this the processor (with or without autodiff)? There everything is computed at once and nothing has to be waited for.
+#[must_use]
+pub fn is_cpu(device: &Device) -> bool {
+    device.clone().without_autodiff() == Device::flex()
+}
+
 #[cfg(feature = "cuda")]
 fn cuda(name: &str, index: usize) -> Result<Device, DeviceError> {
     let found = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec().len();

@@ -25,6 +25,7 @@
 
 pub mod anchors;
 pub mod cost;
+mod cpu;
 pub mod decode;
 pub mod device;
 pub mod engine;

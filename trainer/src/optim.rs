@@ -9,6 +9,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use schemas::train::{ClipKind, OptimConfig};
+use siamrpn::device::is_cpu;
 use siamrpn::net::SiamRpn;
 use siamrpn::params::Path;
 use std::collections::BTreeMap;
@@ -71,7 +72,8 @@ struct Stepper<'a> {
     grads: GradientsParams,
     cfg: &'a OptimConfig,
     lr: f64,
-    taken: Tensor<1, Bool>,
+    /// Is the step taken? `None` where that is known.
+    taken: Option<Tensor<1, Bool>>,
     factors: BTreeMap<String, Tensor<1>>,
     momentum: &'a mut BTreeMap<String, Tensor<1>>,
 }
@@ -91,13 +93,18 @@ impl ModuleMapper for Stepper<'_> {
         if self.cfg.weight_decay > 0.0 {
             grad = grad + flat.clone() * self.cfg.weight_decay;
         }
-        let taken = self.taken.clone().expand([n]);
-        let velocity = match self.momentum.remove(&name) {
-            Some(last) => last.clone().mask_where(taken.clone(), last * self.cfg.momentum + grad),
-            None => Tensor::zeros([n], &flat.device()).mask_where(taken.clone(), grad),
+        let last = self.momentum.remove(&name);
+        let mut velocity = match &last {
+            Some(last) => last.clone() * self.cfg.momentum + grad,
+            None => grad,
         };
         let lr = if name.starts_with("trunk.") { self.lr * self.cfg.trunk_lr } else { self.lr };
-        let new = flat.clone().mask_where(taken, flat - velocity.clone() * lr);
+        let mut new = flat.clone() - velocity.clone() * lr;
+        if let Some(taken) = &self.taken {
+            let taken = taken.clone().expand([n]);
+            velocity = last.unwrap_or_else(|| flat.zeros_like()).mask_where(taken.clone(), velocity);
+            new = flat.mask_where(taken, new);
+        }
         self.momentum.insert(name, velocity);
         let new: Tensor<D> = new.reshape(old.shape());
         let new = if param.lazy_device().is_autodiff() { new.autodiff() } else { new };
@@ -219,16 +226,23 @@ impl Sgd {
                 each.into_keys().map(|name| (name, factor.clone())).collect()
             }
         };
-        let net = net.map(&mut Stepper {
+        let mut restore = Restore { path: Path::default(), before: before.0, taken: taken.clone() };
+        // On the processor the answer is there already, and nothing has to be chosen element by element.
+        let known = is_cpu(&taken.device()).then(|| taken.clone().into_data().iter::<bool>().all(|t| t));
+        if known == Some(false) {
+            return (net.map(&mut restore), Stepped { grad_norm, taken });
+        }
+        let mut stepper = Stepper {
             path: Path::default(),
             grads,
             cfg,
             lr,
-            taken: taken.clone(),
+            taken: known.is_none().then(|| taken.clone()),
             factors,
             momentum: &mut self.momentum,
-        });
-        let net = net.map(&mut Restore { path: Path::default(), before: before.0, taken: taken.clone() });
+        };
+        let net = net.map(&mut stepper);
+        let net = if known.is_none() { net.map(&mut restore) } else { net };
         (net, Stepped { grad_norm, taken })
     }
 

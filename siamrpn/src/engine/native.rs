@@ -1,15 +1,11 @@
 //! The network on the processor, without Burn: for tracking one picture at a time, which Burn's backend for processors does
 //! at half the speed.
 
-mod conv;
-mod kernel;
-
 use super::{BurnEngine, Engine, EngineError, Session, square};
+use crate::cpu::{Conv, Kernel, Planes, Scratch, depthwise, pool};
 use crate::decode::Response;
 use crate::net::{FoldedBranch, FoldedHead, FoldedWeights, Inference, planes};
 use burn::tensor::{Tensor, TensorReadError};
-use conv::{Conv, Planes, Scratch, depthwise, pool};
-use kernel::Kernel;
 use schemas::model::ChannelOrder;
 use shards::image::Rgb;
 use std::sync::Arc;
@@ -146,7 +142,7 @@ impl Session for NativeSession {
         let Self { net, correlate, planes: [features, a, b, c], scratch, .. } = self;
         load(search, self.channels, a);
         for (i, conv) in net.trunk.iter().enumerate() {
-            conv.run(a, b, scratch);
+            conv.run(a.view(), b, scratch);
             // The first two layers are followed by pooling.
             if i < 2 { pool(b, a) } else { std::mem::swap(a, b) }
         }
@@ -155,19 +151,19 @@ impl Session for NativeSession {
         match (&net.head, correlate) {
             (Head::Depthwise { branches }, Correlate::Depthwise(kernels)) => {
                 for ((branch, (kernels, side)), output) in branches.iter().zip(kernels).zip(&mut outputs) {
-                    branch.search.run(features, a, scratch);
+                    branch.search.run(features.view(), a, scratch);
                     depthwise(a, kernels, *side, b);
-                    branch.hidden.run(b, a, scratch);
-                    branch.output.run(a, c, scratch);
+                    branch.hidden.run(b.view(), a, scratch);
+                    branch.output.run(a.view(), c, scratch);
                     output.clone_from(&c.data);
                 }
             }
             (Head::UpChannel { search, adjust }, Correlate::Full(kernels)) => {
                 for (i, ((conv, kernels), output)) in search.iter().zip(kernels).zip(&mut outputs).enumerate() {
-                    conv.run(features, a, scratch);
-                    kernels.run(a, b, scratch);
+                    conv.run(features.view(), a, scratch);
+                    kernels.run(a.view(), b, scratch);
                     if i == 1 {
-                        adjust.run(b, c, scratch);
+                        adjust.run(b.view(), c, scratch);
                         std::mem::swap(b, c);
                     }
                     output.clone_from(&b.data);

@@ -1,5 +1,7 @@
 //! Convolution without padding, with full-precision weights.
 
+use crate::cpu;
+use crate::device::is_cpu;
 use burn::module::{Module, Param};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
@@ -96,6 +98,10 @@ pub(crate) fn convolve(
     stride: usize,
     precision: Precision,
 ) -> Tensor<4> {
+    if precision == Precision::Fp32 && is_cpu(&x.device()) {
+        let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &x.device()));
+        return cpu::convolve(x, weight, bias, stride);
+    }
     let y = conv2d(
         lower(x, precision),
         lower(weight, precision),

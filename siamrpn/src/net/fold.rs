@@ -4,6 +4,8 @@ use super::conv::{Conv, convolve};
 use super::head::{Branch, Template};
 use super::norm::BatchNorm;
 use super::{Head, Outputs, SiamRpn, trunk, xcorr};
+use crate::cpu;
+use crate::device::is_cpu;
 use burn::module::Param;
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorReadError};
@@ -69,6 +71,13 @@ impl Folded {
     /// - output: `[B, out, (H - kernel) / stride + 1, (W - kernel) / stride + 1]`
     pub(crate) fn run(&self, x: Tensor<4>, precision: Precision) -> Tensor<4> {
         convolve(x, self.weight.clone(), self.bias.clone(), self.stride, precision)
+    }
+
+    /// With ReLU and pooling in one, where our own convolutions run.
+    pub(crate) fn whole(&self, x: Tensor<4>, relu: bool, pooled: bool, precision: Precision) -> Option<Tensor<4>> {
+        let bias = self.bias.clone()?;
+        let ours = precision == Precision::Fp32 && is_cpu(&x.device());
+        ours.then(|| cpu::layer(x, self.weight.clone(), bias, self.stride, relu, pooled))
     }
 }
 
@@ -140,7 +149,7 @@ impl Inference {
     pub fn features(&self, x: Tensor<4>) -> Tensor<4> {
         let mut x = x.without_autodiff();
         for (i, layer) in self.trunk.iter().enumerate() {
-            x = trunk::after(i, layer.run(x, Precision::Fp32), false);
+            x = trunk::fixed(i, layer, x, Precision::Fp32);
         }
         x
     }

@@ -10,6 +10,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, s};
+use schemas::train::Precision;
 
 /// Kernel sides of conv1 to conv5.
 pub const KERNELS: [usize; 5] = [11, 5, 3, 3, 3];
@@ -17,6 +18,8 @@ pub const KERNELS: [usize; 5] = [11, 5, 3, 3, 3];
 pub const STRIDES: [usize; 5] = [2, 1, 1, 1, 1];
 /// Convolutions (from 0) that max-pooling follows.
 pub const POOLED: [usize; 2] = [0, 1];
+/// Leading convolutions that ReLU follows.
+const RECTIFIED: usize = 4;
 /// Side and step of the pooling window.
 const POOL: (usize, usize) = (3, 2);
 
@@ -91,7 +94,7 @@ impl Trunk {
         let frozen = mode.frozen_layers();
         let mut x = x.without_autodiff();
         for (i, (conv, bn)) in self.layers().into_iter().take(frozen).enumerate() {
-            x = after(i, Folded::with(conv, bn).run(x, mode.precision), false);
+            x = fixed(i, &Folded::with(conv, bn), x, mode.precision);
         }
         if self.conv1.weight.val().is_autodiff() {
             x = x.autodiff();
@@ -104,20 +107,29 @@ impl Trunk {
             (&self.conv5, &mut self.bn5),
         ];
         for (i, (conv, bn)) in layers.into_iter().enumerate().skip(frozen) {
-            x = after(i, bn.batch(conv.forward(x, mode.precision)), true);
+            x = bn.batch(conv.forward(x, mode.precision));
+            if POOLED.contains(&i) {
+                x = max_pool2d(x, MaxPoolOptions::new([POOL.0, POOL.0]).with_stride([POOL.1, POOL.1]));
+            }
+            x = rectified(i, x);
         }
         x
     }
 }
 
-/// What follows the norm of layer `i` (from 0): pooling, then ReLU (the two commute, and there is less left to do).
-pub(crate) fn after(i: usize, x: Tensor<4>, tracked: bool) -> Tensor<4> {
-    let x = match (POOLED.contains(&i), tracked) {
-        (true, true) => max_pool2d(x, MaxPoolOptions::new([POOL.0, POOL.0]).with_stride([POOL.1, POOL.1])),
-        (true, false) => pool(x),
-        (false, _) => x,
-    };
-    if i < 4 { relu(x) } else { x }
+/// Layer `i` (from 0) with its norm folded in and what follows it, outside any autodiff graph. Pooling and ReLU commute.
+pub(crate) fn fixed(i: usize, layer: &Folded, x: Tensor<4>, precision: Precision) -> Tensor<4> {
+    let pooled = POOLED.contains(&i);
+    if let Some(whole) = layer.whole(x.clone(), i < RECTIFIED, pooled, precision) {
+        return whole;
+    }
+    let x = layer.run(x, precision);
+    rectified(i, if pooled { pool(x) } else { x })
+}
+
+/// ReLU, which follows all layers (`i` from 0) but the last.
+fn rectified(i: usize, x: Tensor<4>) -> Tensor<4> {
+    if i < RECTIFIED { relu(x) } else { x }
 }
 
 /// Max-pooling 3/2 as maxima of shifted slices, rows first, then every second column: faster than the pooling operator

@@ -6,7 +6,7 @@ pub(super) const BLOCK: usize = 6 * 16;
 /// Multiplies a panel of weights, `[k][rows]`, with a panel of pixels, `[k][columns]`, for one set of processor
 /// instructions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// What it needs of the processor.
     pub name: &'static str,
     /// Output channels of a block.

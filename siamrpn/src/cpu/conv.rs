@@ -1,30 +1,50 @@
-//! A convolution of one picture on the processor: pixels are laid out beside one another piece by piece, and multiplied
+//! Convolutions without padding on the processor: pixels are laid out beside one another piece by piece, and multiplied
 //! with weights that were laid out once.
 
 use super::kernel::{BLOCK, Kernel};
 use rayon::prelude::*;
 
 /// Rows of the sums that are done at a time, so that pixels stay in the second cache.
-const DEPTH: usize = 512;
-/// Pixels that one thread does at a time, about.
-const PIECE: usize = 96;
+pub(super) const DEPTH: usize = 512;
+/// Columns of the sums (pixels, or cells of the weights) that one thread does at a time, about.
+pub(super) const PIECE: usize = 96;
+/// Sums that are kept before they go to their planes: pictures of a batch are done in groups of about so many.
+const GROUP: usize = 4 << 20;
 
-/// Planes of one picture.
+/// Planes of one picture, or of several one after the other.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Planes {
-    /// Channels.
+pub(crate) struct Planes {
+    /// Channels of a picture.
     pub count: usize,
     /// Rows.
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// `[count][height][width]`.
+    /// `[pictures][count][height][width]`.
     pub data: Vec<f32>,
+}
+
+/// Pictures to be convolved, as in [`Planes`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// `[pictures][inputs][height][width]`.
+    pub data: &'a [f32],
+}
+
+impl Planes {
+    /// To be looked at.
+    pub(crate) fn view(&self) -> View<'_> {
+        View { height: self.height, width: self.width, data: &self.data }
+    }
 }
 
 /// Weights laid out for a kernel.
 #[derive(Debug, Clone)]
-pub(super) struct Conv {
+pub(crate) struct Conv {
     kernel: Kernel,
     inputs: usize,
     outputs: usize,
@@ -38,7 +58,7 @@ pub(super) struct Conv {
 
 /// What a convolution needs while it runs; kept between frames.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     sums: Vec<f32>,
 }
 
@@ -47,84 +67,111 @@ struct Span {
     panel: usize,
     column: usize,
     count: usize,
-    /// Place in a plane of the upper left corner of the first one's window.
+    /// Place in the pictures of the upper left corner of the first one's window, in the first channel.
     from: usize,
+}
+
+/// Rows of `depth` numbers as panels of `rows` rows side by side, zeros behind the last row:
+/// `[count / rows][depth][rows]`.
+pub(super) fn panels(values: &[f32], depth: usize, rows: usize) -> Vec<f32> {
+    let depth = depth.max(1);
+    let mut panels = vec![0.0; (values.len() / depth).div_ceil(rows) * rows * depth];
+    panels.par_chunks_mut(rows * depth).zip(values.par_chunks(rows * depth)).for_each(|(panel, values)| {
+        for (row, values) in values.chunks_exact(depth).enumerate() {
+            for (place, value) in panel.iter_mut().skip(row).step_by(rows).zip(values) {
+                *place = *value;
+            }
+        }
+    });
+    panels
 }
 
 impl Conv {
     /// `weights` are `[outputs][inputs][side][side]`; `bias` has a number per output.
-    pub fn new(
+    pub(crate) fn new(
         kernel: Kernel,
         [outputs, inputs, side]: [usize; 3],
         stride: usize,
         weights: &[f32],
         bias: &[f32],
     ) -> Self {
-        let depth = inputs * side * side;
-        let rows = kernel.rows;
-        let mut panels = vec![0.0; outputs.div_ceil(rows) * rows * depth];
-        for (output, weights) in weights.chunks_exact(depth.max(1)).enumerate() {
-            let start = output / rows * rows * depth + output % rows;
-            for (place, weight) in panels.iter_mut().skip(start).step_by(rows).zip(weights) {
-                *place = *weight;
-            }
-        }
+        let panels = panels(weights, inputs * side * side, kernel.rows);
         Self { kernel, inputs, outputs, side, stride, relu: false, panels, bias: bias.to_vec() }
     }
 
     /// Negative outputs become zero.
-    pub fn relu(self) -> Self {
+    pub(crate) fn relu(self) -> Self {
         Self { relu: true, ..self }
     }
 
     /// Number of output planes.
-    pub fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.outputs
     }
 
-    /// Convolves `x`, which has as many planes as this has inputs and is not smaller than the window, into `y`.
-    pub fn run(&self, x: &Planes, y: &mut Planes, scratch: &mut Scratch) {
+    /// Convolves `x`, whose pictures have as many planes as this has inputs and are not smaller than the window, into `y`.
+    pub(crate) fn run(&self, x: View<'_>, y: &mut Planes, scratch: &mut Scratch) {
         let (height, width) = ((x.height - self.side) / self.stride + 1, (x.width - self.side) / self.stride + 1);
+        let pictures = x.data.len() / (self.inputs * x.height * x.width).max(1);
         let (pixels, outputs) = (height * width, self.outputs);
+        (y.count, y.height, y.width) = (outputs, height, width);
+        y.data.resize(pictures * outputs * pixels, 0.0);
         let piece = PIECE.div_ceil(self.kernel.columns) * self.kernel.columns;
         let padded = outputs.div_ceil(self.kernel.rows) * self.kernel.rows;
-        scratch.sums.resize(pixels.div_ceil(piece) * padded * piece, 0.0);
-        scratch.sums.par_chunks_mut(padded * piece).enumerate().for_each_init(Vec::new, |laid, (index, sums)| {
-            let first = index * piece;
-            let spans = self.spans(x.width, width, first..(first + piece).min(pixels));
-            self.piece(x, &spans, piece, laid, sums);
-        });
-        (y.count, y.height, y.width) = (outputs, height, width);
-        y.data.resize(outputs * pixels, 0.0);
-        let sums = &scratch.sums;
-        y.data.par_chunks_mut(pixels).zip(&self.bias).enumerate().for_each(|(output, (plane, bias))| {
-            for (plane, sums) in plane.chunks_mut(piece).zip(sums.chunks_exact(padded * piece)) {
-                let sums = sums.get(output * piece..(output + 1) * piece).unwrap_or_default();
-                for (value, sum) in plane.iter_mut().zip(sums) {
-                    let found = sum + bias;
-                    *value = if self.relu { found.max(0.0) } else { found };
-                }
+        let group = (GROUP / (padded * pixels).max(1)).max(1);
+        for (number, y) in y.data.chunks_mut((group * outputs * pixels).max(1)).enumerate() {
+            let first = number * group * pixels;
+            let end = first + y.len() / outputs.max(1);
+            scratch.sums.resize((end - first).div_ceil(piece) * padded * piece, 0.0);
+            scratch.sums.par_chunks_mut(padded * piece).enumerate().for_each_init(Vec::new, |laid, (index, sums)| {
+                let first = first + index * piece;
+                let spans = self.spans(x, (height, width), first..(first + piece).min(end));
+                self.piece(x, &spans, piece, laid, sums);
+            });
+            let sums = &scratch.sums;
+            let planes = y.par_chunks_mut(pixels.max(1)).enumerate();
+            planes.for_each(|(plane, y)| self.collect(sums, (plane / outputs, plane % outputs), piece, padded, y));
+        }
+    }
+
+    /// Plane `output` of a picture of the group, out of the pieces' sums.
+    fn collect(&self, sums: &[f32], (picture, output): (usize, usize), piece: usize, padded: usize, plane: &mut [f32]) {
+        let bias = self.bias.get(output).copied().unwrap_or_default();
+        let mut at = picture * plane.len();
+        let mut plane = plane;
+        while !plane.is_empty() {
+            let (number, offset) = (at / piece, at % piece);
+            let (now, later) = plane.split_at_mut((piece - offset).min(plane.len()));
+            let start = (number * padded + output) * piece + offset;
+            let sums = sums.get(start..start + now.len()).unwrap_or_default();
+            for (value, sum) in now.iter_mut().zip(sums) {
+                let found = sum + bias;
+                *value = if self.relu { found.max(0.0) } else { found };
             }
-        });
+            at += now.len();
+            plane = later;
+        }
     }
 
     /// The runs of a piece: neighbours of a row of outputs lie beside one another in the input, `stride` apart.
-    fn spans(&self, input: usize, output: usize, pixels: std::ops::Range<usize>) -> Vec<Span> {
+    fn spans(&self, x: View<'_>, (height, width): (usize, usize), pixels: std::ops::Range<usize>) -> Vec<Span> {
         let columns = self.kernel.columns;
         let mut spans = Vec::new();
         let mut at = pixels.start;
         while at < pixels.end {
-            let (y, x) = (at / output, at % output);
+            let (picture, pixel) = (at / (height * width), at % (height * width));
+            let (row, place) = (pixel / width, pixel % width);
             let (panel, column) = ((at - pixels.start) / columns, (at - pixels.start) % columns);
-            let count = (output - x).min(columns - column).min(pixels.end - at);
-            spans.push(Span { panel, column, count, from: (y * input + x) * self.stride });
+            let count = (width - place).min(columns - column).min(pixels.end - at);
+            let from = picture * self.inputs * x.height * x.width + (row * x.width + place) * self.stride;
+            spans.push(Span { panel, column, count, from });
             at += count;
         }
         spans
     }
 
     /// Adds up the sums of one piece, `[padded outputs][piece]`.
-    fn piece(&self, x: &Planes, spans: &[Span], piece: usize, laid: &mut Vec<f32>, sums: &mut [f32]) {
+    fn piece(&self, x: View<'_>, spans: &[Span], piece: usize, laid: &mut Vec<f32>, sums: &mut [f32]) {
         let Kernel { rows, columns, .. } = self.kernel;
         let depth = self.inputs * self.side * self.side;
         let mut block = [0.0; BLOCK];
@@ -155,7 +202,7 @@ impl Conv {
     }
 
     /// Lays out what the window's cell `row` sees at every pixel of a piece: `[piece / columns][long][columns]`.
-    fn lay(&self, x: &Planes, row: usize, spans: &[Span], (k, long): (usize, usize), laid: &mut [f32]) {
+    fn lay(&self, x: View<'_>, row: usize, spans: &[Span], (k, long): (usize, usize), laid: &mut [f32]) {
         let columns = self.kernel.columns;
         let cells = self.side * self.side;
         let (channel, cell) = (row / cells, row % cells);
@@ -179,10 +226,10 @@ impl Conv {
 }
 
 /// The largest of every 3 x 3 window, every second one.
-pub(super) fn pool(x: &Planes, y: &mut Planes) {
+pub(crate) fn pool(x: &Planes, y: &mut Planes) {
     let (height, width) = ((x.height - 3) / 2 + 1, (x.width - 3) / 2 + 1);
     (y.count, y.height, y.width) = (x.count, height, width);
-    y.data.resize(x.count * height * width, 0.0);
+    y.data.resize(x.data.len() / (x.height * x.width).max(1) * height * width, 0.0);
     let planes = y.data.par_chunks_mut(height * width).zip(x.data.par_chunks(x.height * x.width));
     planes.for_each_init(Vec::new, |highest, (y, plane)| {
         for (row, y) in y.chunks_exact_mut(width).enumerate() {
@@ -198,7 +245,7 @@ pub(super) fn pool(x: &Planes, y: &mut Planes) {
 }
 
 /// Correlates every plane of `x` with its own window of `kernels`, `[count][side][side]`.
-pub(super) fn depthwise(x: &Planes, kernels: &[f32], side: usize, y: &mut Planes) {
+pub(crate) fn depthwise(x: &Planes, kernels: &[f32], side: usize, y: &mut Planes) {
     let (height, width) = (x.height - side + 1, x.width - side + 1);
     (y.count, y.height, y.width) = (x.count, height, width);
     y.data.resize(x.count * height * width, 0.0);
@@ -272,7 +319,7 @@ mod tests {
             let mut fused: Option<Vec<f32>> = None;
             for kernel in Kernel::all() {
                 let conv = Conv::new(kernel, shape, stride, &weights, &bias);
-                conv.run(&x, &mut y, &mut scratch);
+                conv.run(x.view(), &mut y, &mut scratch);
                 prop_assert_eq!(y.data.len(), expected.len());
                 for (found, expected) in y.data.iter().zip(&expected) {
                     prop_assert!((f64::from(*found) - expected).abs() < 1e-4, "{}: {found} {expected}", kernel.name);
@@ -280,7 +327,7 @@ mod tests {
                 if kernel.name != "portable" {
                     prop_assert_eq!(fused.get_or_insert_with(|| y.data.clone()), &y.data, "{}", kernel.name);
                 }
-                conv.relu().run(&x, &mut y, &mut scratch);
+                conv.relu().run(x.view(), &mut y, &mut scratch);
                 prop_assert!(y.data.iter().all(|v| *v >= 0.0));
             }
         }

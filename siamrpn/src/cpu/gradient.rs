@@ -1,0 +1,131 @@
+//! What a convolution's inputs and weights have to do with its outputs' error.
+
+use super::conv::{Conv, DEPTH, PIECE, Planes, Scratch, View, panels};
+use super::kernel::{BLOCK, Kernel};
+use rayon::prelude::*;
+
+/// Sizes of a convolution of pictures of `height` x `width`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Output channels.
+    pub outputs: usize,
+    /// Input channels.
+    pub inputs: usize,
+    /// Side of the window.
+    pub side: usize,
+    /// Step of the window.
+    pub stride: usize,
+    /// Rows of the input.
+    pub height: usize,
+    /// Columns of the input.
+    pub width: usize,
+}
+
+impl Sizes {
+    /// Rows and columns of the output.
+    pub(crate) fn output(&self) -> (usize, usize) {
+        ((self.height - self.side) / self.stride + 1, (self.width - self.side) / self.stride + 1)
+    }
+}
+
+/// The gradient of the inputs, `[pictures][inputs][height][width]`, from `weights`, `[outputs][inputs][side][side]`, and
+/// the gradient of the outputs: a convolution of the latter, spread and padded, with the windows turned round.
+pub(crate) fn of_inputs(kernel: Kernel, sizes: Sizes, weights: &[f32], outputs: &[f32]) -> Vec<f32> {
+    let Sizes { outputs: count, inputs, side, stride, height, width } = sizes;
+    let (rows, columns) = sizes.output();
+    let cells = side * side;
+    let mut turned = vec![0.0; weights.len()];
+    turned.par_chunks_mut((count * cells).max(1)).enumerate().for_each(|(input, turned)| {
+        for (output, turned) in turned.chunks_exact_mut(cells.max(1)).enumerate() {
+            let start = (output * inputs + input) * cells;
+            let window = weights.get(start..start + cells).unwrap_or_default();
+            turned.iter_mut().zip(window.iter().rev()).for_each(|(to, from)| *to = *from);
+        }
+    });
+    let padded = (height + side - 1, width + side - 1);
+    let mut spread = vec![0.0; outputs.len() / (rows * columns).max(1) * padded.0 * padded.1];
+    let planes = spread.par_chunks_mut((padded.0 * padded.1).max(1)).zip(outputs.par_chunks((rows * columns).max(1)));
+    planes.for_each(|(spread, plane)| {
+        for (row, values) in plane.chunks_exact(columns.max(1)).enumerate() {
+            let start = (row * stride + side - 1) * padded.1 + side - 1;
+            let places = spread.get_mut(start..).unwrap_or_default().iter_mut().step_by(stride);
+            places.zip(values).for_each(|(to, from)| *to = *from);
+        }
+    });
+    let conv = Conv::new(kernel, [inputs, count, side], 1, &turned, &vec![0.0; inputs]);
+    let mut found = Planes::default();
+    conv.run(View { height: padded.0, width: padded.1, data: &spread }, &mut found, &mut Scratch::default());
+    found.data
+}
+
+/// The gradient of the weights, `[outputs][inputs][side][side]`, from the inputs and the gradient of the outputs: for every
+/// output and every cell of its window the sum, over all pixels of all pictures, of their products.
+pub(crate) fn of_weights(kernel: Kernel, sizes: Sizes, inputs: &[f32], outputs: &[f32]) -> Vec<f32> {
+    let Sizes { outputs: count, inputs: channels, side, height, width, .. } = sizes;
+    let Kernel { rows, columns, .. } = kernel;
+    let (high, wide) = sizes.output();
+    let pixels = high * wide;
+    let depth = channels * side * side;
+    let piece = PIECE.div_ceil(columns) * columns;
+    let padded = count.div_ceil(rows) * rows;
+    // Per picture, the outputs' errors side by side, pixel by pixel: `[padded / rows][pixels][rows]`.
+    let laid: Vec<Vec<f32>> =
+        outputs.chunks_exact((count * pixels).max(1)).map(|picture| panels(picture, pixels, rows)).collect();
+    let mut sums = vec![0.0; depth.div_ceil(piece) * padded * piece];
+    sums.par_chunks_mut(padded * piece).enumerate().for_each_init(Vec::new, |cells, (number, sums)| {
+        let wanted = number * piece..((number + 1) * piece).min(depth);
+        let used = wanted.len().div_ceil(columns);
+        let mut block = [0.0; BLOCK];
+        for (picture, errors) in inputs.chunks_exact((channels * height * width).max(1)).zip(&laid) {
+            for begin in (0..pixels).step_by(DEPTH) {
+                let end = (begin + DEPTH).min(pixels);
+                let long = end - begin;
+                cells.clear();
+                cells.resize(used * long * columns, 0.0);
+                for (place, cell) in wanted.clone().enumerate() {
+                    let panel = cells.get_mut(place / columns * long * columns + place % columns..);
+                    lay(sizes, picture, cell, begin..end, columns, panel.unwrap_or_default());
+                }
+                for (errors, sums) in errors.chunks_exact(pixels * rows).zip(sums.chunks_exact_mut(rows * piece)) {
+                    let errors = errors.get(begin * rows..end * rows).unwrap_or_default();
+                    for (j, cells) in cells.chunks_exact(long * columns).enumerate() {
+                        kernel.run(errors, cells, &mut block);
+                        for (sums, found) in sums.chunks_exact_mut(piece).zip(block.chunks_exact(columns)) {
+                            let sums = sums.get_mut(j * columns..(j + 1) * columns).unwrap_or_default();
+                            sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+                        }
+                    }
+                }
+            }
+        }
+    });
+    let mut found = vec![0.0; count * depth];
+    found.par_chunks_mut(depth.max(1)).enumerate().for_each(|(output, found)| {
+        for (found, sums) in found.chunks_mut(piece).zip(sums.chunks_exact(padded * piece)) {
+            let start = output * piece;
+            found.copy_from_slice(sums.get(start..start + found.len()).unwrap_or_default());
+        }
+    });
+    found
+}
+
+/// What the window's cell `cell` (channel, row, column) sees at the pixels `range`, one every `columns` numbers.
+fn lay(sizes: Sizes, picture: &[f32], cell: usize, range: std::ops::Range<usize>, columns: usize, into: &mut [f32]) {
+    let Sizes { side, stride, height, width, .. } = sizes;
+    let (_, wide) = sizes.output();
+    let (channel, cell) = (cell / (side * side), cell % (side * side));
+    let start = (channel * height + cell / side) * width + cell % side;
+    let mut places = into.iter_mut().step_by(columns);
+    let mut at = range.start;
+    while at < range.end {
+        let count = (wide - at % wide).min(range.end - at);
+        let from = start + (at / wide * width + at % wide) * stride;
+        let source = picture.get(from..).unwrap_or_default().iter().step_by(stride).take(count);
+        for value in source {
+            if let Some(place) = places.next() {
+                *place = *value;
+            }
+        }
+        at += count;
+    }
+}

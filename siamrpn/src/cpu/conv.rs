@@ -60,6 +60,7 @@ pub(crate) struct Conv {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     sums: Vec<f32>,
+    phases: Vec<f32>,
 }
 
 /// A run of neighbouring pixels within a panel of a piece.
@@ -67,7 +68,7 @@ struct Span {
     panel: usize,
     column: usize,
     count: usize,
-    /// Place in the pictures of the upper left corner of the first one's window, in the first channel.
+    /// Place in the sorted pictures of the upper left corner of the first one's window, in the first channel.
     from: usize,
 }
 
@@ -119,16 +120,17 @@ impl Conv {
         let piece = PIECE.div_ceil(self.kernel.columns) * self.kernel.columns;
         let padded = outputs.div_ceil(self.kernel.rows) * self.kernel.rows;
         let group = (GROUP / (padded * pixels).max(1)).max(1);
+        let Scratch { sums, phases } = scratch;
+        let x = if self.stride == 1 { x } else { sorted(x, self.stride, phases) };
         for (number, y) in y.data.chunks_mut((group * outputs * pixels).max(1)).enumerate() {
             let first = number * group * pixels;
             let end = first + y.len() / outputs.max(1);
-            scratch.sums.resize((end - first).div_ceil(piece) * padded * piece, 0.0);
-            scratch.sums.par_chunks_mut(padded * piece).enumerate().for_each_init(Vec::new, |laid, (index, sums)| {
+            sums.resize((end - first).div_ceil(piece) * padded * piece, 0.0);
+            sums.par_chunks_mut(padded * piece).enumerate().for_each_init(Vec::new, |laid, (index, sums)| {
                 let first = first + index * piece;
                 let spans = self.spans(x, (height, width), first..(first + piece).min(end));
                 self.piece(x, &spans, piece, laid, sums);
             });
-            let sums = &scratch.sums;
             let planes = y.par_chunks_mut(pixels.max(1)).enumerate();
             planes.for_each(|(plane, y)| self.collect(sums, (plane / outputs, plane % outputs), piece, padded, y));
         }
@@ -153,7 +155,7 @@ impl Conv {
         }
     }
 
-    /// The runs of a piece: neighbours of a row of outputs lie beside one another in the input, `stride` apart.
+    /// The runs of a piece: neighbours of a row of outputs lie beside one another in the (sorted) input.
     fn spans(&self, x: View<'_>, (height, width): (usize, usize), pixels: std::ops::Range<usize>) -> Vec<Span> {
         let columns = self.kernel.columns;
         let mut spans = Vec::new();
@@ -163,7 +165,7 @@ impl Conv {
             let (row, place) = (pixel / width, pixel % width);
             let (panel, column) = ((at - pixels.start) / columns, (at - pixels.start) % columns);
             let count = (width - place).min(columns - column).min(pixels.end - at);
-            let from = picture * self.inputs * x.height * x.width + (row * x.width + place) * self.stride;
+            let from = picture * self.inputs * x.height * x.width + row * self.stride * x.width + place;
             spans.push(Span { panel, column, count, from });
             at += count;
         }
@@ -206,23 +208,35 @@ impl Conv {
         let columns = self.kernel.columns;
         let cells = self.side * self.side;
         let (channel, cell) = (row / cells, row % cells);
-        let start = channel * x.height * x.width + cell / self.side * x.width + cell % self.side;
+        // Where the window's column stands among those of its phase: see `sorted`.
+        let column = cell % self.side;
+        let column = column % self.stride * (x.width / self.stride) + column / self.stride;
+        let start = (channel * x.height + cell / self.side) * x.width + column;
         for Span { panel, column, count, from } in spans {
             let to = (panel * long + k) * columns + column;
             let into = laid.get_mut(to..to + count).unwrap_or_default();
             let source = x.data.get(start + from..).unwrap_or_default();
-            match (self.stride, into.first_chunk_mut::<16>(), source.first_chunk::<16>()) {
+            match (into.first_chunk_mut::<16>(), source.first_chunk::<16>()) {
                 // Most runs fill a panel: a copy of a known length is a few instructions.
-                (1, Some(into), Some(source)) if *count == 16 => *into = *source,
-                (1, ..) => into.copy_from_slice(source.get(..*count).unwrap_or_default()),
-                (stride, ..) => {
-                    for (into, values) in into.iter_mut().zip(source.chunks(stride)) {
-                        *into = values.first().copied().unwrap_or_default();
-                    }
-                }
+                (Some(into), Some(source)) if *count == 16 => *into = *source,
+                _ => into.copy_from_slice(source.get(..*count).unwrap_or_default()),
             }
         }
     }
+}
+
+/// Rows sorted by phase: first the columns 0, stride, 2 stride, ..., then 1, stride + 1, ..., so that what windows see lies
+/// beside one another. Rows grow to a multiple of the stride.
+fn sorted<'a>(x: View<'_>, stride: usize, into: &'a mut Vec<f32>) -> View<'a> {
+    let phase = x.width.div_ceil(stride);
+    let rows = x.data.len() / x.width.max(1);
+    into.resize(rows * phase * stride, 0.0);
+    into.par_chunks_mut((phase * stride).max(1)).zip(x.data.par_chunks(x.width.max(1))).for_each(|(into, row)| {
+        for (number, into) in into.chunks_exact_mut(phase.max(1)).enumerate() {
+            into.iter_mut().zip(row.iter().skip(number).step_by(stride)).for_each(|(to, from)| *to = *from);
+        }
+    });
+    View { height: x.height, width: phase * stride, data: into }
 }
 
 /// The largest of every 3 x 3 window, every second one.

@@ -3,6 +3,12 @@
 use super::conv::{Conv, DEPTH, PIECE, Planes, Scratch, View, panels};
 use super::kernel::{BLOCK, Kernel};
 use rayon::prelude::*;
+use std::ops::Range;
+
+/// Pixels that are laid out at a time.
+const RUN: usize = 16;
+/// Most columns of a kernel.
+const MOST: usize = 16;
 
 /// Sizes of a convolution of pictures of `height` x `width`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +86,9 @@ pub(crate) fn of_weights(kernel: Kernel, sizes: Sizes, inputs: &[f32], outputs: 
             for begin in (0..pixels).step_by(DEPTH) {
                 let end = (begin + DEPTH).min(pixels);
                 let long = end - begin;
-                cells.clear();
                 cells.resize(used * long * columns, 0.0);
-                for (place, cell) in wanted.clone().enumerate() {
-                    let panel = cells.get_mut(place / columns * long * columns + place % columns..);
-                    lay(sizes, picture, cell, begin..end, columns, panel.unwrap_or_default());
+                for (panel, first) in cells.chunks_exact_mut(long * columns).zip(wanted.clone().step_by(columns)) {
+                    lay(sizes, picture, first..(first + columns).min(depth), begin..end, columns, panel);
                 }
                 for (errors, sums) in errors.chunks_exact(pixels * rows).zip(sums.chunks_exact_mut(rows * piece)) {
                     let errors = errors.get(begin * rows..end * rows).unwrap_or_default();
@@ -109,21 +113,40 @@ pub(crate) fn of_weights(kernel: Kernel, sizes: Sizes, inputs: &[f32], outputs: 
     found
 }
 
-/// What the window's cell `cell` (channel, row, column) sees at the pixels `range`, one every `columns` numbers.
-fn lay(sizes: Sizes, picture: &[f32], cell: usize, range: std::ops::Range<usize>, columns: usize, into: &mut [f32]) {
+/// What the window's cells `cells` (channel, row, column) see at the pixels `range`: `[pixels][columns]`, with anything behind
+/// the last cell.
+fn lay(
+    sizes: Sizes,
+    picture: &[f32],
+    cells: Range<usize>,
+    range: Range<usize>,
+    columns: usize,
+    into: &mut [f32],
+) {
     let Sizes { side, stride, height, width, .. } = sizes;
     let (_, wide) = sizes.output();
-    let (channel, cell) = (cell / (side * side), cell % (side * side));
-    let start = (channel * height + cell / side) * width + cell % side;
-    let mut places = into.iter_mut().step_by(columns);
+    let start = |cell: usize| {
+        let (channel, cell) = (cell / (side * side), cell % (side * side));
+        (channel * height + cell / side) * width + cell % side
+    };
+    // Runs of pixels are turned round in a block that stays in the first cache.
+    let mut block = [[0.0f32; RUN]; MOST];
     let mut at = range.start;
     while at < range.end {
-        let count = (wide - at % wide).min(range.end - at);
-        let from = start + (at / wide * width + at % wide) * stride;
-        let source = picture.get(from..).unwrap_or_default().iter().step_by(stride).take(count);
-        for value in source {
-            if let Some(place) = places.next() {
-                *place = *value;
+        let count = (wide - at % wide).min(range.end - at).min(RUN);
+        let from = (at / wide * width + at % wide) * stride;
+        for (row, cell) in block.iter_mut().zip(cells.clone()) {
+            let source = picture.get(start(cell) + from..).unwrap_or_default();
+            match source.first_chunk::<RUN>() {
+                Some(source) if stride == 1 => *row = *source,
+                _ => row.iter_mut().zip(source.iter().step_by(stride)).for_each(|(to, from)| *to = *from),
+            }
+        }
+        let first = (at - range.start) * columns;
+        let rows = into.get_mut(first..first + count * columns).unwrap_or_default();
+        for (pixel, into) in rows.chunks_exact_mut(columns).enumerate() {
+            for (to, row) in into.iter_mut().zip(&block) {
+                *to = row[pixel % RUN];
             }
         }
         at += count;

@@ -275,12 +275,29 @@ pub enum Precision {
     F16,
 }
 
+/// How several devices agree on a gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum GradSyncKind {
+    /// NCCL between GPUs, the host's memory otherwise.
+    #[default]
+    Auto,
+    /// NCCL, which must be installed.
+    Nccl,
+    /// The host's memory: slower, the same bits every time.
+    Host,
+}
+
 /// Batch, length, checkpoints, logging.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
     /// Pairs per step over all devices.
     pub batch: usize,
+    /// Parts that every device does one after the other, to make do with less memory; gradients are their mean.
+    pub accumulate: usize,
+    /// How several devices agree on a gradient.
+    pub grad_sync: GradSyncKind,
     /// Epochs.
     pub epochs: u32,
     /// Steps per epoch; 0 means as many full batches as the epoch's units give.
@@ -311,6 +328,8 @@ impl Default for RunConfig {
     fn default() -> Self {
         Self {
             batch: 32,
+            accumulate: 1,
+            grad_sync: GradSyncKind::Auto,
             epochs: 50,
             steps_per_epoch: 0,
             max_steps: 0,

@@ -6,7 +6,7 @@ pub use burn::tensor::Device;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// The name means nothing.
-    #[error("unknown device {name:?}: use cpu, or cuda:N for the N-th NVIDIA GPU")]
+    #[error("unknown device {name:?}: use cpu, cuda:N for the N-th NVIDIA GPU, or several as in cuda:0,1")]
     Unknown {
         /// The name asked for.
         name: String,
@@ -18,6 +18,12 @@ pub enum DeviceError {
     )]
     NotBuilt {
         /// The name asked for.
+        name: String,
+    },
+    /// A GPU is named twice.
+    #[error("device {name} is named twice: one replica of the network lives on each GPU")]
+    Twice {
+        /// Its name.
         name: String,
     },
     /// There is no such GPU on this machine.
@@ -65,6 +71,24 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
+/// The devices that `list` names: one name as for [`device`], several separated by commas, or GPUs by their numbers alone after
+/// the first (`cuda:0,1,3`). `cpu,cpu` is the processor twice, for trying out what several devices do.
+///
+/// # Errors
+/// As [`device`]; a GPU named twice is refused.
+pub fn devices(list: &str) -> Result<Vec<Device>, DeviceError> {
+    let mut names: Vec<String> = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        let number = name.parse::<usize>().is_ok() && names.first().is_some_and(|first| first.starts_with("cuda"));
+        let name = if number { format!("cuda:{name}") } else { name.to_owned() };
+        if matches!(parse(&name)?, Wanted::Cuda(_)) && names.iter().any(|n| parse(n) == parse(&name)) {
+            return Err(DeviceError::Twice { name });
+        }
+        names.push(name);
+    }
+    names.iter().map(|name| device(name)).collect()
+}
+
 /// Is this the processor (with or without autodiff)? There everything is computed at once and nothing has to be waited for.
 #[must_use]
 pub fn is_cpu(device: &Device) -> bool {
@@ -96,6 +120,16 @@ mod tests {
         assert_eq!(parse("cuda:3"), Ok(Wanted::Cuda(3)));
         for bad in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU"] {
             assert_eq!(parse(bad), Err(DeviceError::Unknown { name: bad.to_owned() }), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_are_understood() {
+        assert_eq!(devices("cpu"), Ok(vec![Device::flex()]));
+        assert_eq!(devices("cpu, cpu"), Ok(vec![Device::flex(); 2]));
+        for (bad, text) in [("cuda:1,1", "cuda:1 is named twice"), ("cpu,1", "\"1\""), ("cpu,", "\"\"")] {
+            let found = devices(bad).unwrap_err().to_string();
+            assert!(found.contains(text), "{found}");
         }
     }
 

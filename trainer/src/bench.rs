@@ -1,6 +1,6 @@
 //! `trainer bench`: how fast the loader, the model, and both together are on this machine.
 
-use crate::engine::{Engine, Measured};
+use crate::engine::{Engine, Measured, StepError};
 use crate::init;
 use crate::loader::{Batch, Loader, Recipe, STAGES, threads};
 use crate::optim::Sgd;
@@ -10,7 +10,7 @@ use schemas::train::TrainConfig;
 use serde::Serialize;
 use shards::order::{Rng, key};
 use siamrpn::anchors::Anchors;
-use siamrpn::device::device;
+use siamrpn::device::{Device, devices};
 use siamrpn::labels::label;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -91,8 +91,9 @@ pub fn bench(
     let mut engine = match subject {
         Subject::Loader => None,
         Subject::Model | Subject::Train => {
-            let device = device(device_name)?.autodiff();
-            Some(Engine::new(init::random(&cfg.model, cfg.run.seed, &device)?, Sgd::default(), device))
+            let devices: Vec<Device> = devices(device_name)?.into_iter().map(Device::autodiff).collect();
+            let first = devices.first().ok_or(StepError::NoDevice)?;
+            Some(Engine::on(init::random(&cfg.model, cfg.run.seed, first)?, Sgd::default(), &devices, cfg)?)
         }
     };
     let recipe = match subject {
@@ -103,18 +104,18 @@ pub fn bench(
         Some(recipe) => Some(Loader::start(recipe, 0..u64::MAX)?),
         None => None,
     };
-    let fixed = made_up(cfg);
+    let mut fixed = made_up(cfg);
     let workers = loader.as_ref().map_or(0, |_| threads(cfg.run.workers));
     let lr = learning_rate(&cfg.optim, cfg.run.epochs, 1);
     let mut wait = Duration::ZERO;
     let mut step = |wait: &mut Duration| -> Result<Option<Measured>, TrainError> {
         let asked = Instant::now();
-        let loaded = match loader.as_mut().and_then(Loader::next) {
+        let mut loaded = match loader.as_mut().and_then(Loader::next) {
             Some(batch) => Some(batch?),
             None => None,
         };
         *wait += asked.elapsed();
-        let batch = loaded.as_ref().unwrap_or(&fixed);
+        let batch = loaded.as_mut().unwrap_or(&mut fixed);
         let measured = match engine.as_mut() {
             Some(engine) => Some(engine.step(batch, cfg, 1, lr)?),
             None => None,
@@ -134,11 +135,16 @@ pub fn bench(
     let cpu = cpu_seconds();
     let started = Instant::now();
     let mut steps = 0;
+    let mut pending = Vec::new();
     while started.elapsed() < duration || steps == 0 {
-        // Reading the result waits for the device.
-        Measured::read(step(&mut wait)?.into_iter().collect())?;
+        pending.extend(step(&mut wait)?);
         steps += 1;
+        // As in training, results are read (and the device is waited for) now and then only.
+        if pending.len() as u64 == cfg.run.log_every {
+            Measured::read(std::mem::take(&mut pending))?;
+        }
     }
+    Measured::read(pending)?;
     let seconds = started.elapsed().as_secs_f64();
     let cpu = cpu_seconds() - cpu;
     let stages = match (subject, &recipe, times) {

@@ -1,6 +1,6 @@
 //! `trainer check`: one batch drawn, one forward and backward pass, before hours are spent.
 
-use crate::engine::{Engine, Measured, Values};
+use crate::engine::{Engine, Measured, StepError, Values};
 use crate::init;
 use crate::loader::{Batch, Recipe};
 use crate::optim::Sgd;
@@ -8,7 +8,7 @@ use crate::schedule::learning_rate;
 use crate::train::TrainError;
 use schemas::train::TrainConfig;
 use serde::Serialize;
-use siamrpn::device::device;
+use siamrpn::device::{Device, devices};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -69,23 +69,24 @@ pub struct Report {
 /// # Errors
 /// As training: [`TrainError`].
 pub fn check(data: &Path, cfg: &TrainConfig, device_name: &str, out: &Path) -> Result<Report, TrainError> {
-    let device = device(device_name)?.autodiff();
+    let devices: Vec<Device> = devices(device_name)?.into_iter().map(Device::autodiff).collect();
+    let device = devices.first().ok_or(StepError::NoDevice)?;
     let recipe = Recipe::open(data, cfg)?;
-    let batch = recipe.batch(0)?;
+    let mut batch = recipe.batch(0)?;
     let folder = |source| TrainError::Folder { path: out.to_path_buf(), source };
     std::fs::create_dir_all(out).map_err(folder)?;
     let picture = out.join(PICTURE);
     let png = draw(&recipe, &batch).map_err(|e| folder(std::io::Error::other(e)))?;
     shards::writer::write_atomic(&picture, &png).map_err(folder)?;
     let net = if cfg.run.init_from.is_empty() {
-        init::random(&cfg.model, cfg.run.seed, &device)?
+        init::random(&cfg.model, cfg.run.seed, device)?
     } else {
-        init::from_file(Path::new(&cfg.run.init_from), &cfg.model, cfg.run.seed, &device)?.0
+        init::from_file(Path::new(&cfg.run.init_from), &cfg.model, cfg.run.seed, device)?.0
     };
     let parameters = siamrpn::params::count(&net);
-    let mut engine = Engine::new(net, Sgd::default(), device);
+    let mut engine = Engine::on(net, Sgd::default(), &devices, cfg)?;
     let started = Instant::now();
-    let measured = engine.step(&batch, cfg, 1, learning_rate(&cfg.optim, cfg.run.epochs, 1))?;
+    let measured = engine.step(&mut batch, cfg, 1, learning_rate(&cfg.optim, cfg.run.epochs, 1))?;
     let read = Measured::read(vec![measured])?;
     let values =
         read.first().copied().unwrap_or(Values { loss: 0.0, cls: 0.0, reg: 0.0, grad_norm: 0.0, taken: false });

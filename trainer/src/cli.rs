@@ -95,7 +95,7 @@ struct CheckArgs {
     /// Folder for the picture
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// cpu or cuda:N
+    /// cpu, cuda:N, or several as in cuda:0,1
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Print one JSON object
@@ -115,7 +115,7 @@ struct RunArgs {
     /// Run folder; must be empty or absent without --resume
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// cpu or cuda:N
+    /// cpu, cuda:N, or several as in cuda:0,1
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Go on from the newest checkpoint in the run folder
@@ -153,7 +153,7 @@ struct BenchArgs {
     /// Arithmetic: fp32, bf16, f16
     #[arg(long, value_name = "P", value_parser = ["fp32", "bf16", "f16"])]
     precision: Option<String>,
-    /// cpu or cuda:N
+    /// cpu, cuda:N, or several as in cuda:0,1
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Seconds to measure, after the warm-up

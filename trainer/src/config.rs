@@ -304,6 +304,7 @@ pub fn validate(cfg: &TrainConfig) -> Result<(), ConfigError> {
     let r = &cfg.run;
     let counts = [
         ("run.batch", r.batch as u64),
+        ("run.accumulate", r.accumulate as u64),
         ("run.epochs", u64::from(r.epochs)),
         ("run.prefetch", r.prefetch as u64),
         ("run.log_every", r.log_every),
@@ -337,6 +338,7 @@ pub fn hash(cfg: &TrainConfig) -> Result<String, ConfigError> {
     let neutral = RunConfig::default();
     let run = RunConfig {
         workers: neutral.workers,
+        grad_sync: neutral.grad_sync,
         prefetch: neutral.prefetch,
         log_every: neutral.log_every,
         checkpoint_every: neutral.checkpoint_every,

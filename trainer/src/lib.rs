@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! config      preset < TOML file < key=value            loader   rows -> augment -> batches, ahead of the loop
-//! schedule    learning rate of an epoch                  engine   one step on the device
+//! schedule    learning rate of an epoch                  engine   one step, on one device or shared by several
+//! replica     a device's share of a step                 sync     how devices agree on a gradient
 //! optim       SGD as PyTorch does it                     checkpoint, metrics   what a run leaves behind
 //! train       the loop (`trainer run`)                   check, bench, init, cli   the other commands
 //! ```
@@ -23,5 +24,7 @@ pub mod init;
 pub mod loader;
 pub mod metrics;
 pub mod optim;
+mod replica;
 pub mod schedule;
+pub mod sync;
 pub mod train;

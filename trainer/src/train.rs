@@ -10,7 +10,7 @@ use crate::optim::Sgd;
 use crate::schedule::learning_rate;
 use schemas::train::TrainConfig;
 use serde::Serialize;
-use siamrpn::device::{Device, DeviceError, device};
+use siamrpn::device::{Device, DeviceError, devices};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -83,6 +83,7 @@ impl TrainError {
             | Self::Exists(_)
             | Self::Load(LoadError::Fit(_) | LoadError::Plan(_))
             | Self::Init(InitError::Config(_) | InitError::Trunk { .. })
+            | Self::Step(StepError::Share { .. } | StepError::NoNccl)
             | Self::Checkpoint(CheckpointError::Other { .. }) => schemas::exit::USAGE,
             _ => schemas::exit::FAILED,
         }
@@ -98,7 +99,7 @@ pub struct Options {
     pub out: PathBuf,
     /// The configuration's layers.
     pub layers: Layers,
-    /// `cpu`, `cuda:0`.
+    /// `cpu`, `cuda:0`, or several as in `cuda:0,1`.
     pub device: String,
     /// Go on with what is in the run folder.
     pub resume: bool,
@@ -141,7 +142,7 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
     }
     let cfg = configuration(options)?;
     let config_hash = config::hash(&cfg)?;
-    let device = device(&options.device)?.autodiff();
+    let devices: Vec<Device> = devices(&options.device)?.into_iter().map(Device::autodiff).collect();
     let recipe = Arc::new(Recipe::open(&options.data, &cfg)?);
     std::fs::create_dir_all(out).map_err(folder)?;
     let _lock = lock(out)?;
@@ -150,7 +151,7 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
         out,
         cfg: &cfg,
         state: State::start(config_hash, recipe.dataset().manifest().dataset_hash.clone(), cfg.run.seed),
-        device: &device,
+        devices: &devices,
     };
     let (engine, state, said) = start.begin()?;
     let text = config::to_toml(&cfg)?;
@@ -225,17 +226,18 @@ struct Start<'a> {
     out: &'a Path,
     cfg: &'a TrainConfig,
     state: State,
-    device: &'a Device,
+    devices: &'a [Device],
 }
 
 impl Start<'_> {
     /// Network and optimiser: of the newest checkpoint, else of the start weights, else random.
     fn begin(self) -> Result<(Engine, State, String), TrainError> {
-        let Self { out, cfg, state, device } = self;
+        let Self { out, cfg, state, devices } = self;
+        let device = devices.first().ok_or(StepError::NoDevice)?;
         if let Some((_, path)) = checkpoint::list(out).pop() {
             let found = checkpoint::load(&path, &state.config_hash, &state.dataset_hash, device)?;
             let said = format!("resumed from {} after {} steps", path.display(), found.state.step);
-            return Ok((Engine::new(found.net, found.sgd, device.clone()), found.state, said));
+            return Ok((Engine::on(found.net, found.sgd, devices, cfg)?, found.state, said));
         }
         let (model, seed) = (&cfg.model, cfg.run.seed);
         let (net, said) = if cfg.run.init_from.is_empty() {
@@ -244,7 +246,7 @@ impl Start<'_> {
             let (net, taken) = init::from_file(Path::new(&cfg.run.init_from), model, seed, device)?;
             (net, taken.to_string())
         };
-        Ok((Engine::new(net, Sgd::default(), device.clone()), state, said))
+        Ok((Engine::on(net, Sgd::default(), devices, cfg)?, state, said))
     }
 }
 
@@ -283,7 +285,7 @@ impl Training<'_> {
                 return Ok(true);
             }
             let asked = Instant::now();
-            let batch = match loader.next() {
+            let mut batch = match loader.next() {
                 None => break,
                 Some(Ok(batch)) => batch,
                 Some(Err(error)) => {
@@ -296,7 +298,7 @@ impl Training<'_> {
             self.wait += asked.elapsed();
             let epoch = self.recipe.epoch(batch.step);
             let lr = learning_rate(&self.cfg.optim, self.cfg.run.epochs, epoch);
-            self.pending.push(self.engine.step(&batch, self.cfg, epoch, lr)?);
+            self.pending.push(self.engine.step(&mut batch, self.cfg, epoch, lr)?);
             self.state.step = batch.step + 1;
             self.state.epoch = epoch;
             self.state.substituted += batch.substituted;

@@ -80,14 +80,14 @@ fn snapshot(engine: &Engine) -> BTreeMap<String, Vec<u32>> {
 
 #[test]
 fn two_steps_are_pytorchs() {
-    let batch = batch();
+    let mut batch = batch();
     for (head, prefix) in [(HeadKind::UpChannel, "up_channel"), (HeadKind::Depthwise, "depthwise")] {
         let golden = floats(&format!("{prefix}.golden.safetensors"));
         for (kind, loss) in [(LossKind::Reference, "reference"), (LossKind::Pysot, "pysot")] {
             let cfg = config(head, kind);
             let mut engine = engine(&cfg, &format!("{prefix}.weights.safetensors"));
             for step in 1..=2 {
-                let measured = engine.step(&batch, &cfg, 1, 0.01).unwrap();
+                let measured = engine.step(&mut batch, &cfg, 1, 0.01).unwrap();
                 let values = Measured::read(vec![measured]).unwrap()[0];
                 assert!(values.taken);
                 for (what, found) in [
@@ -118,28 +118,28 @@ fn two_steps_are_pytorchs() {
 #[test]
 fn a_step_that_is_not_finite_changes_nothing() {
     let cfg = config(HeadKind::Depthwise, LossKind::Reference);
-    let batch = batch();
+    let mut batch = batch();
     let mut engine = engine(&cfg, "depthwise.weights.safetensors");
-    engine.step(&batch, &cfg, 1, 0.01).unwrap();
+    engine.step(&mut batch, &cfg, 1, 0.01).unwrap();
     let (weights, momentum) = (snapshot(&engine), engine.sgd().buffers());
     // An infinite weight of the loss makes loss and gradients infinite.
     let broken = TrainConfig { loss: LossConfig { reg_weight: f64::INFINITY, ..cfg.loss.clone() }, ..cfg.clone() };
-    let measured = engine.step(&batch, &broken, 1, 0.01).unwrap();
+    let measured = engine.step(&mut batch, &broken, 1, 0.01).unwrap();
     assert!(!Measured::read(vec![measured]).unwrap()[0].taken);
     assert_eq!(snapshot(&engine), weights);
     assert_eq!(engine.sgd().buffers(), momentum);
-    engine.step(&batch, &cfg, 1, 0.01).unwrap();
+    engine.step(&mut batch, &cfg, 1, 0.01).unwrap();
     assert_ne!(snapshot(&engine), weights);
 }
 
 #[test]
 fn frozen_layers_stay_and_the_trunk_has_its_own_rate() {
     let mut cfg = config(HeadKind::Depthwise, LossKind::Reference);
-    let batch = batch();
-    let changed = |cfg: &TrainConfig, epoch: u32| -> Vec<String> {
+    let mut batch = batch();
+    let mut changed = |cfg: &TrainConfig, epoch: u32| -> Vec<String> {
         let mut engine = engine(cfg, "depthwise.weights.safetensors");
         let before = snapshot(&engine);
-        engine.step(&batch, cfg, epoch, 0.01).unwrap();
+        engine.step(&mut batch, cfg, epoch, 0.01).unwrap();
         snapshot(&engine).into_iter().filter(|(n, v)| before[n] != *v).map(|(n, _)| n).collect()
     };
     let names = changed(&cfg, 1);
@@ -154,12 +154,12 @@ fn frozen_layers_stay_and_the_trunk_has_its_own_rate() {
 
 #[test]
 fn tensors_are_clipped_one_by_one_when_asked() {
-    let batch = batch();
-    let moved = |clip: ClipKind, clip_norm: f64| {
+    let mut batch = batch();
+    let mut moved = |clip: ClipKind, clip_norm: f64| {
         let mut cfg = config(HeadKind::UpChannel, LossKind::Reference);
         cfg.optim = OptimConfig { clip, clip_norm, weight_decay: 0.0, ..cfg.optim };
         let mut engine = engine(&cfg, "up_channel.weights.safetensors");
-        engine.step(&batch, &cfg, 1, 0.01).unwrap();
+        engine.step(&mut batch, &cfg, 1, 0.01).unwrap();
         // The first buffer is the clipped gradient.
         let norm = |data: &TensorData| data.as_slice::<f32>().unwrap().iter().map(|v| f64::from(v * v)).sum::<f64>();
         engine.sgd().buffers().values().map(|v| norm(v).sqrt()).collect::<Vec<f64>>()

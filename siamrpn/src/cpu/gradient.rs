@@ -115,14 +115,7 @@ pub(crate) fn of_weights(kernel: Kernel, sizes: Sizes, inputs: &[f32], outputs: 
 
 /// What the window's cells `cells` (channel, row, column) see at the pixels `range`: `[pixels][columns]`, with anything behind
 /// the last cell.
-fn lay(
-    sizes: Sizes,
-    picture: &[f32],
-    cells: Range<usize>,
-    range: Range<usize>,
-    columns: usize,
-    into: &mut [f32],
-) {
+fn lay(sizes: Sizes, picture: &[f32], cells: Range<usize>, range: Range<usize>, columns: usize, into: &mut [f32]) {
     let Sizes { side, stride, height, width, .. } = sizes;
     let (_, wide) = sizes.output();
     let start = |cell: usize| {

@@ -69,7 +69,12 @@ pub(crate) trait Convolve: Backend {
 /// The gradients of [`Convolve`].
 pub(crate) trait Gradient: Backend {
     /// Of the input, which has `shape`.
-    fn of_input(shape: [usize; 4], weight: FloatTensor<Self>, grad: FloatTensor<Self>, stride: usize) -> FloatTensor<Self>;
+    fn of_input(
+        shape: [usize; 4],
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self>;
     /// Of the weights, whose window has `side`.
     fn of_weight(x: FloatTensor<Self>, side: usize, grad: FloatTensor<Self>, stride: usize) -> FloatTensor<Self>;
 }
@@ -87,7 +92,14 @@ fn tensor(values: Vec<f32>, shape: [usize; 4]) -> FlexTensor {
 }
 
 impl Layer for Flex {
-    fn layer(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, stride: usize, relu: bool, pooled: bool) -> FlexTensor {
+    fn layer(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        stride: usize,
+        relu: bool,
+        pooled: bool,
+    ) -> FlexTensor {
         let [pictures, inputs, height, width] = x.shape().dims();
         let [outputs, _, side, _] = weight.shape().dims();
         let conv = with(&weight, |weight| {

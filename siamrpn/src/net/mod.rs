@@ -18,12 +18,15 @@ pub use input::{InputError, input};
 pub use norm::{BatchNorm, EPSILON, MOMENTUM};
 pub use trunk::{KERNELS, POOLED, STRIDES, Trunk, side};
 
+use crate::model::ModelError;
+use crate::params;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use conv::Init;
 use schemas::model::ModelConfig;
 use schemas::train::{OptimConfig, Precision};
 use shards::order::Rng;
+use std::collections::BTreeMap;
 
 /// Why a model configuration cannot become a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -182,6 +185,20 @@ impl SiamRpn {
     fn with(cfg: &ModelConfig, mut init: Init, device: &Device) -> Result<Self, ConfigError> {
         validate(cfg)?;
         Ok(Self { trunk: Trunk::new(cfg.trunk.widths, &mut init, device), head: Head::new(cfg, &mut init, device) })
+    }
+
+    /// The same network with parameters of its own on `device`, `cfg` being its configuration.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the values cannot be read from their device or do not fit `cfg`.
+    pub fn copy_to(&self, cfg: &ModelConfig, device: &Device) -> Result<Self, ModelError> {
+        let path = || "of this run".to_owned();
+        let copy = Self::empty(cfg, device).map_err(|source| ModelError::Network { path: path(), source })?;
+        let mut values = BTreeMap::new();
+        params::for_each(self, |named, data| {
+            values.insert(named.name.clone(), data.clone());
+        });
+        params::replace(copy, values).map_err(|source| ModelError::Tensors { path: path(), source })
     }
 
     /// The form of this network that only infers; keep it where more than one image is to be seen.

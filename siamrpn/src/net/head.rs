@@ -40,22 +40,6 @@ pub struct UpChannel {
     pub regress_adjust: Conv,
 }
 
-impl UpChannel {
-    fn template(&self, z: Tensor<4>, precision: Precision) -> Template {
-        Template { cls: self.template_cls.forward(z.clone(), precision), reg: self.template_reg.forward(z, precision) }
-    }
-
-    fn respond(&self, template: &Template, x: Tensor<4>, precision: Precision) -> Outputs {
-        let cls = self.search_cls.forward(x.clone(), precision);
-        let reg = self.search_reg.forward(x, precision);
-        let reg = xcorr::full(reg, template.reg.clone(), precision);
-        Outputs {
-            cls: xcorr::full(cls, template.cls.clone(), precision),
-            reg: self.regress_adjust.forward(reg, precision),
-        }
-    }
-}
-
 /// Convolution without bias, batch norm, ReLU.
 #[derive(Module, Debug)]
 pub struct Block {
@@ -113,11 +97,6 @@ impl Branch {
             head: Tail { conv1, bn: bn(), conv2 },
         }
     }
-
-    fn forward_train(&mut self, kernels: Tensor<4>, x: Tensor<4>, precision: Precision) -> Tensor<4> {
-        let search = self.conv_search.forward_train(x, precision);
-        self.head.forward_train(xcorr::depthwise(search, kernels, precision), precision)
-    }
 }
 
 /// PySOT's head: every channel is correlated with its own kernel.
@@ -161,25 +140,66 @@ impl Head {
         }
     }
 
-    /// Outputs for training: norms on batch statistics.
+    /// Kernels for training: norms on batch statistics.
+    ///
+    /// # Shapes
+    /// - `z`: `[B, widths[4], 6, 6]`
+    pub fn kernels_train(&mut self, z: Tensor<4>, precision: Precision) -> Template {
+        match self {
+            Self::UpChannel(head) => Template {
+                cls: head.template_cls.forward(z.clone(), precision),
+                reg: head.template_reg.forward(z, precision),
+            },
+            Self::Depthwise(head) => Template {
+                cls: head.cls.conv_kernel.forward_train(z.clone(), precision),
+                reg: head.loc.conv_kernel.forward_train(z, precision),
+            },
+        }
+    }
+
+    /// What the kernels are correlated with, for training: classification and regression.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, widths[4], S, S]`
+    /// - outputs: `[B, head width, S - 2, S - 2]`
+    pub fn search_train(&mut self, x: Tensor<4>, precision: Precision) -> [Tensor<4>; 2] {
+        match self {
+            Self::UpChannel(head) => {
+                [head.search_cls.forward(x.clone(), precision), head.search_reg.forward(x, precision)]
+            }
+            Self::Depthwise(head) => [
+                head.cls.conv_search.forward_train(x.clone(), precision),
+                head.loc.conv_search.forward_train(x, precision),
+            ],
+        }
+    }
+
+    /// From kernels and search features to outputs, for training.
+    pub fn respond_train(&mut self, kernels: Template, [cls, reg]: [Tensor<4>; 2], precision: Precision) -> Outputs {
+        match self {
+            Self::UpChannel(head) => Outputs {
+                cls: xcorr::full(cls, kernels.cls, precision),
+                reg: head.regress_adjust.forward(xcorr::full(reg, kernels.reg, precision), precision),
+            },
+            Self::Depthwise(head) => {
+                let cls = xcorr::depthwise(cls, kernels.cls, precision);
+                let reg = xcorr::depthwise(reg, kernels.reg, precision);
+                Outputs {
+                    cls: head.cls.head.forward_train(cls, precision),
+                    reg: head.loc.head.forward_train(reg, precision),
+                }
+            }
+        }
+    }
+
+    /// Outputs for training: norms on batch statistics, first the kernels', then the search features'.
     ///
     /// # Shapes
     /// - `z`: `[B, widths[4], 6, 6]`
     /// - `x`: `[B, widths[4], S, S]`
     pub fn forward_train(&mut self, z: Tensor<4>, x: Tensor<4>, precision: Precision) -> Outputs {
-        match self {
-            Self::UpChannel(head) => {
-                let template = head.template(z, precision);
-                head.respond(&template, x, precision)
-            }
-            Self::Depthwise(head) => {
-                let cls = head.cls.conv_kernel.forward_train(z.clone(), precision);
-                let reg = head.loc.conv_kernel.forward_train(z, precision);
-                Outputs {
-                    cls: head.cls.forward_train(cls, x.clone(), precision),
-                    reg: head.loc.forward_train(reg, x, precision),
-                }
-            }
-        }
+        let kernels = self.kernels_train(z, precision);
+        let features = self.search_train(x, precision);
+        self.respond_train(kernels, features, precision)
     }
 }

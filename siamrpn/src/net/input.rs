@@ -1,6 +1,7 @@
 //! From decoded pictures to input tensors.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use crate::device::is_cpu;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use schemas::model::ChannelOrder;
 
 /// Why a batch of pictures cannot become a tensor.
@@ -40,6 +41,9 @@ pub fn input(
     if rgb.len() != expected {
         return Err(InputError::Length { batch, side, expected, found: rgb.len() });
     }
+    if !is_cpu(device) {
+        return Ok(unpacked(rgb, batch, side, channels, device));
+    }
     let mut values = Vec::with_capacity(expected);
     if plane > 0 {
         for picture in rgb.chunks_exact(plane * 3) {
@@ -47,6 +51,16 @@ pub fn input(
         }
     }
     Ok(Tensor::from_data(TensorData::new(values, [batch, 3, side, side]), device))
+}
+
+/// As [`input`], with the bytes sent to the device as they are (a quarter of what numbers would take) and put in order there.
+fn unpacked(rgb: &[u8], batch: usize, side: usize, channels: ChannelOrder, device: &Device) -> Tensor<4> {
+    let bytes = TensorData::new(rgb.to_vec(), [batch, side, side, 3]);
+    let pictures: Tensor<4> = Tensor::<4, Int>::from_data(bytes, (device, DType::U8)).permute([0, 3, 1, 2]).float();
+    match channels {
+        ChannelOrder::Rgb => pictures,
+        ChannelOrder::Bgr => pictures.flip([1]),
+    }
 }
 
 /// Adds the three planes of one picture to `values`, in the model's order.
@@ -75,6 +89,10 @@ mod tests {
         assert_eq!(out.as_slice::<f32>().unwrap(), expected);
         let bgr = input(&rgb, 2, 2, ChannelOrder::Bgr, &device).unwrap().into_data();
         assert_eq!(bgr.as_slice::<f32>().unwrap()[..4], [2.0, 5.0, 8.0, 11.0]);
+        for channels in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
+            let sent = unpacked(&rgb, 2, 2, channels, &device).into_data();
+            assert_eq!(sent, input(&rgb, 2, 2, channels, &device).unwrap().into_data());
+        }
     }
 
     #[test]

@@ -91,29 +91,30 @@ impl Trunk {
     /// - `x`: `[B, 3, H, W]`
     /// - output: `[B, widths[4], side(H), side(W)]`
     pub fn forward_train(&mut self, x: Tensor<4>, mode: &TrainMode) -> Tensor<4> {
+        (0..5).fold(x.without_autodiff(), |x, i| self.layer_train(i, x, mode))
+    }
+
+    /// Layer `i` (from 0) of [`Trunk::forward_train`], pooling and ReLU included.
+    pub fn layer_train(&mut self, i: usize, x: Tensor<4>, mode: &TrainMode) -> Tensor<4> {
+        let (conv, bn) = match i {
+            0 => (&self.conv1, &mut self.bn1),
+            1 => (&self.conv2, &mut self.bn2),
+            2 => (&self.conv3, &mut self.bn3),
+            3 => (&self.conv4, &mut self.bn4),
+            _ => (&self.conv5, &mut self.bn5),
+        };
         let frozen = mode.frozen_layers();
-        let mut x = x.without_autodiff();
-        for (i, (conv, bn)) in self.layers().into_iter().take(frozen).enumerate() {
-            x = fixed(i, &Folded::with(conv, bn), x, mode.precision);
+        if i < frozen {
+            let x = fixed(i, &Folded::with(conv, bn), x, mode.precision);
+            // What follows the last frozen layer is trained.
+            return if i + 1 == 5 && conv.weight.val().is_autodiff() { x.autodiff() } else { x };
         }
-        if self.conv1.weight.val().is_autodiff() {
-            x = x.autodiff();
+        let x = if i == frozen && conv.weight.val().is_autodiff() { x.autodiff() } else { x };
+        let mut x = bn.batch(conv.forward(x, mode.precision));
+        if POOLED.contains(&i) {
+            x = max_pool2d(x, MaxPoolOptions::new([POOL.0, POOL.0]).with_stride([POOL.1, POOL.1]));
         }
-        let layers = [
-            (&self.conv1, &mut self.bn1),
-            (&self.conv2, &mut self.bn2),
-            (&self.conv3, &mut self.bn3),
-            (&self.conv4, &mut self.bn4),
-            (&self.conv5, &mut self.bn5),
-        ];
-        for (i, (conv, bn)) in layers.into_iter().enumerate().skip(frozen) {
-            x = bn.batch(conv.forward(x, mode.precision));
-            if POOLED.contains(&i) {
-                x = max_pool2d(x, MaxPoolOptions::new([POOL.0, POOL.0]).with_stride([POOL.1, POOL.1]));
-            }
-            x = rectified(i, x);
-        }
-        x
+        rectified(i, x)
     }
 }
 

@@ -4,14 +4,17 @@ use crate::engine::{Engine, Measured, StepError};
 use crate::init;
 use crate::loader::{Batch, Loader, Recipe, STAGES, threads};
 use crate::optim::Sgd;
+use crate::profile::{Profile, profile};
 use crate::schedule::learning_rate;
 use crate::train::TrainError;
 use schemas::train::TrainConfig;
 use serde::Serialize;
 use shards::order::{Rng, key};
 use siamrpn::anchors::Anchors;
+use siamrpn::cost::training_macs;
 use siamrpn::device::{Device, devices};
 use siamrpn::labels::label;
+use siamrpn::net::TrainMode;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,6 +78,18 @@ pub struct Figures {
     pub parameters: usize,
     /// Largest memory of this process so far, in bytes; 0 where the system does not say.
     pub memory_bytes: u64,
+    /// Thousand million multiply-adds of a training pair; only where there is a model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gmac_per_pair: Option<f64>,
+    /// 10^12 operations per second (two per multiply-add) that steps reach; only where there is a model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tflops: Option<f64>,
+    /// Share of the device's fastest matrix product; only where the model alone is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_of_matmul: Option<f64>,
+    /// Every layer alone, on the first device; only where the model alone is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 /// Measures for at least `duration`. `data` is needed for all but [`Subject::Model`].
@@ -88,10 +103,13 @@ pub fn bench(
     device_name: &str,
     duration: Duration,
 ) -> Result<Figures, TrainError> {
+    let devices: Vec<Device> = match subject {
+        Subject::Loader => Vec::new(),
+        Subject::Model | Subject::Train => devices(device_name)?.into_iter().map(Device::autodiff).collect(),
+    };
     let mut engine = match subject {
         Subject::Loader => None,
         Subject::Model | Subject::Train => {
-            let devices: Vec<Device> = devices(device_name)?.into_iter().map(Device::autodiff).collect();
             let first = devices.first().ok_or(StepError::NoDevice)?;
             Some(Engine::on(init::random(&cfg.model, cfg.run.seed, first)?, Sgd::default(), &devices, cfg)?)
         }
@@ -155,6 +173,17 @@ pub fn bench(
     let decode = stages.as_ref().and_then(|s| s.get("decode")).copied();
     let per_step = 1e3 / steps as f64;
     let pairs_per_s = steps as f64 * cfg.run.batch as f64 / seconds;
+    let memory_bytes = memory();
+    let gmac_per_pair = engine.as_ref().map(|_| {
+        let mode = TrainMode::of(&cfg.optim, cfg.run.precision, 1);
+        training_macs(&cfg.model, &mode) as f64 / 1e9
+    });
+    let tflops = gmac_per_pair.map(|gmac| 2.0 * gmac * pairs_per_s / 1e3);
+    let profile = match (subject, &engine, devices.first()) {
+        (Subject::Model, Some(engine), Some(device)) => Some(profile(engine.net(), &fixed, cfg, device, 1)?),
+        _ => None,
+    };
+    let peak = profile.as_ref().map(|p| p.matmul_tflops * devices.len() as f64);
     Ok(Figures {
         bench: subject,
         pairs_per_s,
@@ -173,7 +202,11 @@ pub fn bench(
         device: if subject == Subject::Loader { "-".to_owned() } else { device_name.to_owned() },
         precision: cfg.run.precision,
         parameters: engine.as_ref().map_or(0, |e| siamrpn::params::count(e.net())),
-        memory_bytes: memory(),
+        memory_bytes,
+        gmac_per_pair,
+        share_of_matmul: tflops.zip(peak).map(|(reached, peak)| reached / peak.max(1e-9)),
+        tflops,
+        profile,
     })
 }
 

@@ -375,11 +375,36 @@ fn benched(args: BenchArgs) -> Result<u8, Failure> {
         });
         format!(
             "{:.1} pairs/s{per_thread} ({:.1} per second of processor time), {:.1} ms per step of {} pairs ({:.1} ms waiting \
-             for data), {} steps in {:.1} s{stages}",
-            f.pairs_per_s, f.pairs_per_cpu_s, f.step_ms, f.batch, f.data_wait_ms, f.steps, f.seconds
+             for data), {} steps in {:.1} s, {} MB of memory{stages}{}",
+            f.pairs_per_s,
+            f.pairs_per_cpu_s,
+            f.step_ms,
+            f.batch,
+            f.data_wait_ms,
+            f.steps,
+            f.seconds,
+            f.memory_bytes / 1_000_000,
+            profiled(f)
         )
     })?;
     Ok(DONE)
+}
+
+/// Speed of the arithmetic, and a table of the layers.
+fn profiled(f: &Figures) -> String {
+    let mut text = String::new();
+    if let (Some(tflops), Some(gmac)) = (f.tflops, f.gmac_per_pair) {
+        text += &format!("\n{tflops:.3} TFLOP/s at {gmac:.2} GMAC per pair");
+    }
+    let (Some(profile), Some(share)) = (&f.profile, f.share_of_matmul) else { return text };
+    text += &format!(", {:.0} % of {:.3} TFLOP/s of a matrix product\n", 100.0 * share, profile.matmul_tflops);
+    text += "layer           branch     forward ms  backward ms     GMAC";
+    for layer in &profile.layers {
+        let backward = layer.backward_ms.map_or("frozen".to_owned(), |ms| format!("{ms:.1}"));
+        let (name, branch) = (layer.name, layer.branch);
+        text += &format!("\n{name:15} {branch:8} {:12.1} {backward:>12} {:8.2}", layer.forward_ms, layer.forward_gmac);
+    }
+    text
 }
 
 /// What an import did.

@@ -5,7 +5,7 @@
 //! schedule    learning rate of an epoch                  engine   one step, on one device or shared by several
 //! replica     a device's share of a step                 sync     how devices agree on a gradient
 //! optim       SGD as PyTorch does it                     checkpoint, metrics   what a run leaves behind
-//! train       the loop (`trainer run`)                   check, bench, init, cli   the other commands
+//! train       the loop (`trainer run`)                   check, bench, profile, init, cli   other commands
 //! ```
 //!
 //! A run folder holds `config.toml` (the effective configuration), `metrics.jsonl` and `metrics.csv`,
@@ -24,6 +24,7 @@ pub mod init;
 pub mod loader;
 pub mod metrics;
 pub mod optim;
+pub mod profile;
 mod replica;
 pub mod schedule;
 pub mod sync;

@@ -74,7 +74,7 @@ struct Span {
 
 /// Rows of `depth` numbers as panels of `rows` rows side by side, zeros behind the last row:
 /// `[count / rows][depth][rows]`.
-pub(super) fn panels(values: &[f32], depth: usize, rows: usize) -> Vec<f32> {
+fn panels(values: &[f32], depth: usize, rows: usize) -> Vec<f32> {
     let depth = depth.max(1);
     let mut panels = vec![0.0; (values.len() / depth).div_ceil(rows) * rows * depth];
     panels.par_chunks_mut(rows * depth).zip(values.par_chunks(rows * depth)).for_each(|(panel, values)| {
@@ -258,26 +258,6 @@ pub(crate) fn pool(x: &Planes, y: &mut Planes) {
     });
 }
 
-/// Correlates every plane of `x` with its own window of `kernels`, `[count][side][side]`.
-pub(crate) fn depthwise(x: &Planes, kernels: &[f32], side: usize, y: &mut Planes) {
-    let (height, width) = (x.height - side + 1, x.width - side + 1);
-    (y.count, y.height, y.width) = (x.count, height, width);
-    y.data.resize(x.count * height * width, 0.0);
-    let planes = x.data.par_chunks(x.height * x.width).zip(kernels.par_chunks(side * side));
-    y.data.par_chunks_mut(height * width).zip(planes).for_each(|(y, (plane, kernel))| {
-        for (row, y) in y.chunks_exact_mut(width).enumerate() {
-            y.fill(0.0);
-            for (cell, weight) in kernel.iter().enumerate() {
-                let start = (row + cell / side) * x.width + cell % side;
-                let source = plane.get(start..start + width).unwrap_or_default();
-                for (y, value) in y.iter_mut().zip(source) {
-                    *y += weight * value;
-                }
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,17 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn pools_and_correlations_are_what_they_are() {
+    fn pools_are_what_they_are() {
         let (x, mut y) = (planes(3, 11, 8, 5), Planes::default());
         pool(&x, &mut y);
         assert_eq!((y.count, y.height, y.width), (3, 5, 3));
         let at = |c: usize, row: usize, column: usize| x.data[(c * 11 + row) * 8 + column];
         let largest = (4..7).flat_map(|r| (2..5).map(move |c| (r, c))).map(|(r, c)| at(1, r, c)).fold(-9.0, f32::max);
         assert_eq!(y.data[(5 + 2) * 3 + 1], largest);
-        let kernels = numbers(3 * 16, 8);
-        depthwise(&x, &kernels, 4, &mut y);
-        assert_eq!((y.count, y.height, y.width), (3, 8, 5));
-        let sum: f32 = (0..16).map(|i| kernels[32 + i] * at(2, 1 + i / 4, 3 + i % 4)).sum();
-        assert!((y.data[(2 * 8 + 1) * 5 + 3] - sum).abs() < 1e-5);
     }
 }

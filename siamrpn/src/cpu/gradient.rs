@@ -1,6 +1,6 @@
 //! What a convolution's inputs and weights have to do with its outputs' error.
 
-use super::conv::{Conv, DEPTH, PIECE, Planes, Scratch, View, panels};
+use super::conv::{Conv, DEPTH, PIECE, Planes, Scratch, View};
 use super::kernel::{BLOCK, Kernel};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -67,37 +67,44 @@ pub(crate) fn of_inputs(kernel: Kernel, sizes: Sizes, weights: &[f32], outputs: 
 /// The gradient of the weights, `[outputs][inputs][side][side]`, from the inputs and the gradient of the outputs: for every
 /// output and every cell of its window the sum, over all pixels of all pictures, of their products.
 pub(crate) fn of_weights(kernel: Kernel, sizes: Sizes, inputs: &[f32], outputs: &[f32]) -> Vec<f32> {
-    let Sizes { outputs: count, inputs: channels, side, height, width, .. } = sizes;
+    let Sizes { outputs: count, inputs: channels, side, .. } = sizes;
     let Kernel { rows, columns, .. } = kernel;
     let (high, wide) = sizes.output();
     let pixels = high * wide;
     let depth = channels * side * side;
     let piece = PIECE.div_ceil(columns) * columns;
     let padded = count.div_ceil(rows) * rows;
-    // Per picture, the outputs' errors side by side, pixel by pixel: `[padded / rows][pixels][rows]`.
-    let laid: Vec<Vec<f32>> =
-        outputs.chunks_exact((count * pixels).max(1)).map(|picture| panels(picture, pixels, rows)).collect();
+    // The outputs' errors side by side, pixel by pixel of all pictures: `[padded / rows][all][rows]`.
+    let all = outputs.len() / count.max(1);
+    let mut laid = vec![0.0; padded * all];
+    laid.par_chunks_mut((rows * all).max(1)).enumerate().for_each(|(panel, laid)| {
+        for (row, output) in (panel * rows..count.min((panel + 1) * rows)).enumerate() {
+            let mut places = laid.iter_mut().skip(row).step_by(rows);
+            for picture in outputs.chunks_exact((count * pixels).max(1)) {
+                let errors = picture.get(output * pixels..(output + 1) * pixels).unwrap_or_default();
+                errors.iter().zip(places.by_ref()).for_each(|(from, to)| *to = *from);
+            }
+        }
+    });
     let mut sums = vec![0.0; depth.div_ceil(piece) * padded * piece];
     sums.par_chunks_mut(padded * piece).enumerate().for_each_init(Vec::new, |cells, (number, sums)| {
         let wanted = number * piece..((number + 1) * piece).min(depth);
         let used = wanted.len().div_ceil(columns);
         let mut block = [0.0; BLOCK];
-        for (picture, errors) in inputs.chunks_exact((channels * height * width).max(1)).zip(&laid) {
-            for begin in (0..pixels).step_by(DEPTH) {
-                let end = (begin + DEPTH).min(pixels);
-                let long = end - begin;
-                cells.resize(used * long * columns, 0.0);
-                for (panel, first) in cells.chunks_exact_mut(long * columns).zip(wanted.clone().step_by(columns)) {
-                    lay(sizes, picture, first..(first + columns).min(depth), begin..end, columns, panel);
-                }
-                for (errors, sums) in errors.chunks_exact(pixels * rows).zip(sums.chunks_exact_mut(rows * piece)) {
-                    let errors = errors.get(begin * rows..end * rows).unwrap_or_default();
-                    for (j, cells) in cells.chunks_exact(long * columns).enumerate() {
-                        kernel.run(errors, cells, &mut block);
-                        for (sums, found) in sums.chunks_exact_mut(piece).zip(block.chunks_exact(columns)) {
-                            let sums = sums.get_mut(j * columns..(j + 1) * columns).unwrap_or_default();
-                            sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
-                        }
+        for begin in (0..all).step_by(DEPTH) {
+            let end = (begin + DEPTH).min(all);
+            let long = end - begin;
+            cells.resize(used * long * columns, 0.0);
+            for (panel, first) in cells.chunks_exact_mut(long * columns).zip(wanted.clone().step_by(columns)) {
+                lay(sizes, inputs, first..(first + columns).min(depth), begin..end, columns, panel);
+            }
+            for (errors, sums) in laid.chunks_exact(all * rows).zip(sums.chunks_exact_mut(rows * piece)) {
+                let errors = errors.get(begin * rows..end * rows).unwrap_or_default();
+                for (j, cells) in cells.chunks_exact(long * columns).enumerate() {
+                    kernel.run(errors, cells, &mut block);
+                    for (sums, found) in sums.chunks_exact_mut(piece).zip(block.chunks_exact(columns)) {
+                        let sums = sums.get_mut(j * columns..(j + 1) * columns).unwrap_or_default();
+                        sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
                     }
                 }
             }
@@ -113,11 +120,11 @@ pub(crate) fn of_weights(kernel: Kernel, sizes: Sizes, inputs: &[f32], outputs: 
     found
 }
 
-/// What the window's cells `cells` (channel, row, column) see at the pixels `range`: `[pixels][columns]`, with anything behind
-/// the last cell.
-fn lay(sizes: Sizes, picture: &[f32], cells: Range<usize>, range: Range<usize>, columns: usize, into: &mut [f32]) {
-    let Sizes { side, stride, height, width, .. } = sizes;
-    let (_, wide) = sizes.output();
+/// What the window's cells `cells` (channel, row, column) see at the pixels `range` of all pictures: `[pixels][columns]`, with
+/// anything behind the last cell.
+fn lay(sizes: Sizes, pictures: &[f32], cells: Range<usize>, range: Range<usize>, columns: usize, into: &mut [f32]) {
+    let Sizes { inputs, side, stride, height, width, .. } = sizes;
+    let (high, wide) = sizes.output();
     let start = |cell: usize| {
         let (channel, cell) = (cell / (side * side), cell % (side * side));
         (channel * height + cell / side) * width + cell % side
@@ -126,10 +133,11 @@ fn lay(sizes: Sizes, picture: &[f32], cells: Range<usize>, range: Range<usize>, 
     let mut block = [[0.0f32; RUN]; MOST];
     let mut at = range.start;
     while at < range.end {
-        let count = (wide - at % wide).min(range.end - at).min(RUN);
-        let from = (at / wide * width + at % wide) * stride;
+        let (picture, pixel) = (at / (high * wide), at % (high * wide));
+        let count = (wide - pixel % wide).min(range.end - at).min(RUN);
+        let from = picture * inputs * height * width + (pixel / wide * width + pixel % wide) * stride;
         for (row, cell) in block.iter_mut().zip(cells.clone()) {
-            let source = picture.get(start(cell) + from..).unwrap_or_default();
+            let source = pictures.get(start(cell) + from..).unwrap_or_default();
             match source.first_chunk::<RUN>() {
                 Some(source) if stride == 1 => *row = *source,
                 _ => row.iter_mut().zip(source.iter().step_by(stride)).for_each(|(to, from)| *to = *from),

@@ -4,10 +4,12 @@
 //! Sums are added in an order that depends on the sizes alone, so results do not depend on the number of threads.
 
 mod conv;
+mod depthwise;
 mod gradient;
 mod kernel;
 mod op;
 
-pub(crate) use conv::{Conv, Planes, Scratch, depthwise, pool};
+pub(crate) use conv::{Conv, Planes, Scratch, pool};
+pub(crate) use depthwise::depthwise;
 pub(crate) use kernel::Kernel;
-pub(crate) use op::{convolve, layer};
+pub(crate) use op::{convolve, correlate, layer};

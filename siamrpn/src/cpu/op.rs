@@ -1,6 +1,7 @@
 //! Our convolutions as an operation of Burn's, with its gradients.
 
 use super::conv::{Conv, Planes, Scratch, View, pool};
+use super::depthwise::{depthwise, gradients};
 use super::gradient::{Sizes, of_inputs, of_weights};
 use super::kernel::Kernel;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -54,6 +55,23 @@ pub(crate) trait Layer: Backend {
     ) -> FloatTensor<Self>;
 }
 
+/// Correlates every channel with its own kernel, in 32 bits, on the processor.
+///
+/// # Shapes
+/// - `x`: `[B, C, H, W]`
+/// - `kernels`: `[B, C, K, K]`
+/// - output: `[B, C, H - K + 1, W - K + 1]`
+pub(crate) fn correlate(x: Tensor<4>, kernels: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(<Dispatch as Correlate>::correlate(x.into_dispatch(), kernels.into_dispatch()))
+}
+
+/// A backend with our correlation.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait Correlate: Backend {
+    /// As [`correlate`].
+    fn correlate(x: FloatTensor<Self>, kernels: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
 /// A backend with our convolution.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait Convolve: Backend {
@@ -66,8 +84,14 @@ pub(crate) trait Convolve: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// The gradients of [`Convolve`].
+/// The gradients of [`Convolve`] and [`Correlate`].
 pub(crate) trait Gradient: Backend {
+    /// Of both inputs of a correlation.
+    fn of_correlation(
+        x: FloatTensor<Self>,
+        kernels: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
     /// Of the input, which has `shape`.
     fn of_input(
         shape: [usize; 4],
@@ -123,7 +147,27 @@ impl Convolve for Flex {
     }
 }
 
+impl Correlate for Flex {
+    fn correlate(x: FlexTensor, kernels: FlexTensor) -> FlexTensor {
+        let [pictures, channels, height, width] = x.shape().dims();
+        let [_, _, side, _] = kernels.shape().dims();
+        let mut y = Planes::default();
+        with(&x, |data| with(&kernels, |kernels| depthwise(View { height, width, data }, kernels, side, &mut y)));
+        tensor(y.data, [pictures, channels, y.height, y.width])
+    }
+}
+
 impl Gradient for Flex {
+    fn of_correlation(x: FlexTensor, kernels: FlexTensor, grad: FlexTensor) -> (FlexTensor, FlexTensor) {
+        let shape @ [_, _, height, width] = x.shape().dims();
+        let kernel_shape @ [_, _, side, _] = kernels.shape().dims();
+        let (of_x, of_kernels) = with(&x, |data| {
+            let x = View { height, width, data };
+            with(&kernels, |kernels| with(&grad, |grad| gradients(x, kernels, side, grad)))
+        });
+        (tensor(of_x, shape), tensor(of_kernels, kernel_shape))
+    }
+
     fn of_input(shape: [usize; 4], weight: FlexTensor, grad: FlexTensor, stride: usize) -> FlexTensor {
         let [_, inputs, height, width] = shape;
         let [outputs, _, side, _] = weight.shape().dims();
@@ -172,6 +216,37 @@ impl<B: Convolve + Gradient> Backward<B, 3> for Back {
         if let Some(node) = node_weight {
             let side = weight.shape().dims::<4>()[2];
             grads.register::<B>(node.id, B::of_weight(x, side, grad, stride));
+        }
+    }
+}
+
+/// The correlation's step backwards.
+#[derive(Debug)]
+struct CorrelateBack;
+
+impl<B: Correlate + Gradient> Backward<B, 2> for CorrelateBack {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [node_x, node_kernels] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, kernels) = ops.state;
+        let (of_x, of_kernels) = B::of_correlation(x, kernels, grad);
+        if let Some(node) = node_x {
+            grads.register::<B>(node.id, of_x);
+        }
+        if let Some(node) = node_kernels {
+            grads.register::<B>(node.id, of_kernels);
+        }
+    }
+}
+
+impl<B: Correlate + Gradient, C: CheckpointStrategy> Correlate for Autodiff<B, C> {
+    fn correlate(x: FloatTensor<Self>, kernels: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ((x, x_node), (kernels, kernels_node)) = (x.into_parts(), kernels.into_parts());
+        match CorrelateBack.prepare::<C>([x_node, kernels_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x.clone(), kernels.clone()), B::correlate(x, kernels)),
+            OpsKind::UnTracked(prep) => prep.finish(B::correlate(x, kernels)),
         }
     }
 }
@@ -234,6 +309,32 @@ mod tests {
             close(x.grad(&a).unwrap().into_data(), x.grad(&b).unwrap().into_data());
             close(weight.grad(&a).unwrap().into_data(), weight.grad(&b).unwrap().into_data());
             close(bias.grad(&a).unwrap().into_data(), bias.grad(&b).unwrap().into_data());
+        }
+    }
+
+    #[test]
+    fn correlations_are_burns() {
+        for (pictures, channels, side, height, width) in [(1, 3, 4, 4, 9), (2, 5, 4, 22, 20), (3, 2, 1, 3, 3)] {
+            let device = Device::flex().autodiff();
+            let random = |shape: [usize; 4]| -> Tensor<4> {
+                Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
+            };
+            let (x, kernels) = (random([pictures, channels, height, width]), random([pictures, channels, side, side]));
+            let planes = pictures * channels;
+            let theirs = conv2d(
+                x.clone().reshape([1, planes, height, width]),
+                kernels.clone().reshape([planes, 1, side, side]),
+                None,
+                ConvOptions::new([1, 1], [0, 0], [1, 1], planes),
+            );
+            let ours = correlate(x.clone(), kernels.clone());
+            let theirs = theirs.reshape(ours.dims());
+            let shares: Tensor<4> = Tensor::random(ours.dims(), Distribution::Normal(0.0, 1.0), &device);
+            let close = |a: TensorData, b: TensorData| a.assert_approx_eq::<f32>(&b, Tolerance::rel_abs(1e-4, 1e-4));
+            close(ours.clone().into_data(), theirs.clone().into_data());
+            let (a, b) = ((ours * shares.clone()).sum().backward(), (theirs * shares).sum().backward());
+            close(x.grad(&a).unwrap().into_data(), x.grad(&b).unwrap().into_data());
+            close(kernels.grad(&a).unwrap().into_data(), kernels.grad(&b).unwrap().into_data());
         }
     }
 

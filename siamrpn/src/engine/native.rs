@@ -152,7 +152,7 @@ impl Session for NativeSession {
             (Head::Depthwise { branches }, Correlate::Depthwise(kernels)) => {
                 for ((branch, (kernels, side)), output) in branches.iter().zip(kernels).zip(&mut outputs) {
                     branch.search.run(features.view(), a, scratch);
-                    depthwise(a, kernels, *side, b);
+                    depthwise(a.view(), kernels, *side, b);
                     branch.hidden.run(b.view(), a, scratch);
                     branch.output.run(a.view(), c, scratch);
                     output.clone_from(&c.data);

@@ -1,6 +1,8 @@
 //! Cross-correlation of search features with the kernels of a template, without grouped convolutions.
 
 use super::conv::{lower, raise};
+use crate::cpu;
+use crate::device::is_cpu;
 use burn::tensor::Tensor;
 use schemas::train::Precision;
 
@@ -24,7 +26,8 @@ pub(crate) fn full(x: Tensor<4>, kernels: Tensor<4>, precision: Precision) -> Te
     })
 }
 
-/// Correlates every channel with its own kernel: one shifted product per kernel cell.
+/// Correlates every channel with its own kernel: our own operation on the processor, else one shifted product per kernel
+/// cell.
 ///
 /// # Shapes
 /// - `x`: `[B, C, H, W]`
@@ -32,7 +35,10 @@ pub(crate) fn full(x: Tensor<4>, kernels: Tensor<4>, precision: Precision) -> Te
 /// - output: `[B, C, H - k + 1, W - k + 1]`
 pub(crate) fn depthwise(x: Tensor<4>, kernels: Tensor<4>, precision: Precision) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
-    let [_, _, kh, kw] = kernels.dims();
+    let [each, _, kh, kw] = kernels.dims();
+    if precision == Precision::Fp32 && is_cpu(&x.device()) && each == b && kh == kw {
+        return cpu::correlate(x, kernels);
+    }
     let (x, kernels) = (lower(x, precision), lower(kernels, precision));
     let (oh, ow) = (h + 1 - kh, w + 1 - kw);
     let sum = sum_shifted(kh, kw, |i| {

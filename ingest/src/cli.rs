@@ -141,7 +141,7 @@ where
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
         }
     };
-    crate::memory::keep_freed();
+    shards::memory::keep_freed(shards::memory::Keep::Pictures);
     let outcome = match cli.command {
         Command::Build(args) => run_build(&args),
         Command::Merge(args) => run_merge(&args),

@@ -29,7 +29,6 @@ pub mod commit;
 pub mod config;
 pub mod error;
 pub mod fuzzing;
-mod memory;
 pub mod ordered;
 pub mod pairs;
 pub mod pixels;

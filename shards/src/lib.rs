@@ -22,6 +22,7 @@ pub mod fuzzing;
 pub mod image;
 mod index;
 pub mod jpeg;
+pub mod memory;
 pub mod order;
 pub mod pairs;
 pub mod plan;

@@ -18,7 +18,7 @@ pub const STRIDES: [usize; 5] = [2, 1, 1, 1, 1];
 /// Convolutions (from 0) that max-pooling follows.
 pub const POOLED: [usize; 2] = [0, 1];
 /// Side and step of the pooling window.
-const POOL: (usize, usize) = (3, 2);
+pub(crate) const POOL: (usize, usize) = (3, 2);
 
 /// Side of the trunk's output for an input of `side` pixels; `None` when the input is too small.
 #[must_use]

@@ -4,7 +4,7 @@
 //! config      preset < TOML file < key=value            loader   rows -> augment -> batches, ahead of the loop
 //! schedule    learning rate of an epoch                  engine   one step on the device
 //! optim       SGD as PyTorch does it                     checkpoint, metrics   what a run leaves behind
-//! train       the loop (`trainer run`)                   check, bench, init, cli   the other commands
+//! train       the loop (`trainer run`)                   check, bench, init, export, cli   the other commands
 //! ```
 //!
 //! A run folder holds `config.toml` (the effective configuration), `metrics.jsonl` and `metrics.csv`,
@@ -18,6 +18,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod export;
 pub mod fit;
 pub mod init;
 pub mod loader;

@@ -78,11 +78,15 @@ impl Library {
             }
         };
         let version = version(&place).map_err(&failed)?;
-        let builder = ::ort::init_from(&place).map_err(|e| failed(e.to_string()))?;
-        let environment =
-            builder.with_name("siamrpn").with_telemetry(false).build().map_err(|e| failed(e.to_string()))?;
+        let builder = ::ort::init_from(&place).map_err(|e| failed(said(&e)))?.with_telemetry(false);
+        let environment = builder.with_name("siamrpn").build().map_err(|e| failed(said(&e)))?;
         Ok(LIBRARY.get_or_init(|| Self { environment, version }))
     }
+}
+
+/// An error with its cause, which some keep to themselves.
+fn said(e: &dyn std::error::Error) -> String {
+    e.source().map_or_else(|| e.to_string(), |cause| format!("{e}: {cause}"))
 }
 
 /// What a library says its version is.
@@ -90,7 +94,7 @@ fn version(place: &Path) -> Result<String, String> {
     // SAFETY: loading runs the library's initialisers; whoever names it trusts it as they trust this program. The
     // symbol has had this type in every version, and the texts it leads to live as long as the library.
     unsafe {
-        let library = libloading::Library::new(place).map_err(|e| e.to_string())?;
+        let library = libloading::Library::new(place).map_err(|e| said(&e))?;
         let base: libloading::Symbol<'_, unsafe extern "C" fn() -> *const ::ort::sys::OrtApiBase> =
             library.get(b"OrtGetApiBase").map_err(|_| "this is no library of ONNX Runtime".to_owned())?;
         let base = base().as_ref().ok_or_else(|| "it answers no functions".to_owned())?;

@@ -103,8 +103,7 @@ pub fn export(
         }
         Format::Onnx => {
             metadata.insert(MODEL_KEY.to_owned(), serde_json::json!(config).to_string());
-            let Graphs { template, search } =
-                Graphs::new(&config, &net.inference(), &metadata, stored, Ending::Boxes)?;
+            let Graphs { template, search } = Graphs::new(&config, &net.inference(), &metadata, stored, Ending::Boxes)?;
             (Some(OPSET), folder(out, &[("template.onnx", &template), ("search.onnx", &search)])?)
         }
     };

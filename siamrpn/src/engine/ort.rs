@@ -144,9 +144,9 @@ type Values = (Vec<usize>, Vec<f32>);
 
 /// Runs a graph and answers two of its outputs.
 fn run(graph: &Mutex<Runtime>, inputs: &[(&str, &Values)], outputs: [&str; 2]) -> Result<[Values; 2], ::ort::Error> {
-    let feed = inputs.iter().map(|(name, (shape, values))| {
-        Ok((*name, TensorRef::from_array_view((shape.as_slice(), values.as_slice()))?))
-    });
+    let feed = inputs
+        .iter()
+        .map(|(name, (shape, values))| Ok((*name, TensorRef::from_array_view((shape.as_slice(), values.as_slice()))?)));
     let feed = feed.collect::<Result<Vec<_>, ::ort::Error>>()?;
     // A graph has no state that a panic could have spoiled.
     let mut graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,8 +177,7 @@ impl Engine for OnnxRuntime {
     fn start(&self, template: &Rgb) -> Result<Box<dyn Session>, EngineError> {
         let mut picture = Values::default();
         load(template, self.config.exemplar_px, &self.config, &mut picture)?;
-        let kernels =
-            run(&self.template, &[("exemplar", &picture)], ["kernels_cls", "kernels_reg"]).map_err(failed)?;
+        let kernels = run(&self.template, &[("exemplar", &picture)], ["kernels_cls", "kernels_reg"]).map_err(failed)?;
         let (search, config) = (Arc::clone(&self.search), self.config.clone());
         Ok(Box::new(OrtSession { search, kernels, config, picture }))
     }

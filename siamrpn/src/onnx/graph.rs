@@ -94,10 +94,8 @@ impl Builder {
         };
         let bias = self.floats(&bias, &[weights.bias.len()], &weights.bias);
         let [_, _, kernel, _] = weights.shape;
-        let attributes = vec![
-            attribute("kernel_shape", &[kernel, kernel]),
-            attribute("strides", &[weights.stride, weights.stride]),
-        ];
+        let attributes =
+            vec![attribute("kernel_shape", &[kernel, kernel]), attribute("strides", &[weights.stride, weights.stride])];
         self.op("Conv", name, &[x, &weight, &bias], attributes)
     }
 

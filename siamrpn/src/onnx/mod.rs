@@ -15,7 +15,9 @@ mod proto;
 
 use crate::anchors::Anchors;
 use crate::model::Stored;
-use crate::net::{ConfigError, FoldedBranch, FoldedHead, FoldedWeights, HEAD_KERNEL, Inference, POOL, POOLED, side, validate};
+use crate::net::{
+    ConfigError, FoldedBranch, FoldedHead, FoldedWeights, HEAD_KERNEL, Inference, POOL, POOLED, side, validate,
+};
 use burn::tensor::TensorReadError;
 use graph::Builder;
 use prost::Message;

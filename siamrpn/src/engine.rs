@@ -2,9 +2,13 @@
 
 mod batched;
 mod native;
+#[cfg(feature = "ort")]
+mod ort;
 
 pub use batched::Batched;
 pub use native::Native;
+#[cfg(feature = "ort")]
+pub use ort::{OnnxRuntime, OrtError};
 
 use crate::decode::{Response, responses};
 use crate::net::{Inference, InputError, SiamRpn, Template, input};
@@ -33,6 +37,9 @@ pub enum EngineError {
     /// The network's thread has ended.
     #[error("the network's thread has ended; the log says why")]
     Stopped,
+    /// ONNX Runtime failed.
+    #[error("ONNX Runtime: {0}")]
+    Runtime(String),
     /// The device failed.
     #[error("the device did not hand out the network's outputs: {0}")]
     Device(#[from] TensorReadError),

@@ -16,6 +16,7 @@
 //! | [`anchors`], [`labels`], [`loss`] | what training compares the outputs with |
 //! | [`decode`], [`engine`], [`tracker`] | from pictures to boxes |
 //! | [`model`], [`params`], [`import`] | weights on disk |
+//! | [`onnx`] | models as ONNX graphs |
 //! | [`cost`] | parameters and multiply-adds of a configuration |
 //!
 //! Conventions: tensors are NCHW; `A` anchors per cell, `R` response cells per side. Output channel of `cls` is
@@ -34,5 +35,6 @@ pub mod labels;
 pub mod loss;
 pub mod model;
 pub mod net;
+pub mod onnx;
 pub mod params;
 pub mod tracker;

@@ -206,12 +206,39 @@ pub fn read_tensors(name: &str, bytes: &[u8]) -> Result<Contents, ModelError> {
     Ok((metadata, values))
 }
 
+/// How the weights of convolutions lie in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stored {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits where they hold every weight of the tensor. Biases and norms, which are few and whose range is wide, keep 32.
+    F16,
+}
+
+impl Stored {
+    /// The bytes of a tensor in 16 bits; `None` if it stays as it is.
+    pub(crate) fn half(self, shape: &[usize], values: &[f32]) -> Option<Vec<u8>> {
+        let halves = values.iter().map(|v| half::f16::from_f32(*v));
+        let fits = self == Self::F16 && shape.len() == 4 && halves.clone().all(half::f16::is_finite);
+        fits.then(|| halves.flat_map(half::f16::to_le_bytes).collect())
+    }
+}
+
 /// The bytes of a model file. `extra` metadata must not use the keys of this format.
 #[must_use]
 pub fn to_bytes(config: &ModelConfig, net: &SiamRpn, extra: &BTreeMap<String, String>) -> Vec<u8> {
+    to_bytes_as(config, net, extra, Stored::F32)
+}
+
+/// As [`to_bytes`], with a choice how weights are stored.
+#[must_use]
+pub fn to_bytes_as(config: &ModelConfig, net: &SiamRpn, extra: &BTreeMap<String, String>, stored: Stored) -> Vec<u8> {
     let mut tensors = BTreeMap::new();
     params::for_each(net, |named, data| {
-        tensors.insert(named.name.clone(), (named.shape.clone(), data.bytes().to_vec()));
+        let half = data.as_slice::<f32>().ok().and_then(|values| stored.half(&named.shape, values));
+        let (dtype, bytes) = half.map_or_else(|| ("F32", data.bytes().to_vec()), |half| ("F16", half));
+        tensors.insert(named.name.clone(), (named.shape.clone(), dtype, bytes));
     });
     let mut metadata = extra.clone();
     metadata.insert(MODEL_FORMAT_KEY.to_owned(), MODEL_FORMAT.to_string());
@@ -219,9 +246,9 @@ pub fn to_bytes(config: &ModelConfig, net: &SiamRpn, extra: &BTreeMap<String, St
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), serde_json::json!(metadata));
     let mut offset = 0;
-    for (name, (shape, data)) in &tensors {
+    for (name, (shape, dtype, data)) in &tensors {
         let end = offset + data.len();
-        header.insert(name.clone(), serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
+        header.insert(name.clone(), serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}));
         offset = end;
     }
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
@@ -229,7 +256,7 @@ pub fn to_bytes(config: &ModelConfig, net: &SiamRpn, extra: &BTreeMap<String, St
     let mut bytes = Vec::with_capacity(8 + header.len() + offset);
     bytes.extend((header.len() as u64).to_le_bytes());
     bytes.extend(header);
-    for (_, data) in tensors.values() {
+    for (_, _, data) in tensors.values() {
         bytes.extend(data);
     }
     bytes
@@ -246,8 +273,15 @@ pub fn save(
     net: &SiamRpn,
     extra: &BTreeMap<String, String>,
 ) -> Result<String, ModelError> {
-    let bytes = to_bytes(config, net, extra);
-    shards::writer::write_atomic(path, &bytes)
+    write(path, &to_bytes(config, net, extra))
+}
+
+/// Writes the bytes of a model file, as [`save`] does.
+///
+/// # Errors
+/// As [`save`].
+pub fn write(path: &Path, bytes: &[u8]) -> Result<String, ModelError> {
+    shards::writer::write_atomic(path, bytes)
         .map_err(|e| ModelError::Write { path: path.display().to_string(), reason: e.to_string() })?;
-    Ok(blake3::hash(&bytes).to_hex().to_string())
+    Ok(blake3::hash(bytes).to_hex().to_string())
 }

@@ -64,6 +64,8 @@ pub enum Runs {
     Burn,
     /// Our own, for processors only: about twice as fast there.
     Native,
+    /// ONNX Runtime, for processors only; its library is not part of this program.
+    Ort,
 }
 
 /// Why a model cannot be used.
@@ -79,10 +81,26 @@ pub enum EngineError {
     #[error(transparent)]
     Engine(#[from] siamrpn::engine::EngineError),
     /// The engine is for processors.
-    #[error("the engine `native` runs on cpu only, not on {device}: use --engine burn")]
+    #[error("the engine `{engine}` runs on cpu only, not on {device}: use --engine burn")]
     Processor {
+        /// The engine asked for.
+        engine: &'static str,
         /// The device asked for.
         device: String,
+    },
+    /// ONNX Runtime cannot be used.
+    #[cfg(feature = "ort")]
+    #[error(transparent)]
+    Ort(#[from] siamrpn::engine::OrtError),
+    /// The engine was left out when this program was built.
+    #[cfg(not(feature = "ort"))]
+    #[error("this program was built without the engine `ort`: build it with --features ort")]
+    Absent,
+    /// A library for an engine that needs none.
+    #[error("--onnxruntime {library} is for the engine `ort`: add --engine ort", library = library.display())]
+    Unused {
+        /// The library.
+        library: PathBuf,
     },
     /// A folder instead of a file.
     #[error("model {path} is a folder: name the .safetensors file in it", path = path.display())]
@@ -101,11 +119,23 @@ pub struct ModelEngines {
 }
 
 impl ModelEngines {
-    /// Loads a model onto a device (`cpu`, `cuda:0`), for an engine.
+    /// Loads a model onto a device (`cpu`, `cuda:0`), for an engine; `library` is ONNX Runtime's, if it is not where it is
+    /// looked for anyway.
     ///
     /// # Errors
-    /// [`EngineError`] when the device is not there, the engine does not run on it, or the file is no model.
-    pub fn load(path: &Path, device_name: &str, runs: Runs) -> Result<Self, EngineError> {
+    /// [`EngineError`] when the device is not there, the engine does not run on it or cannot be had, or the file is no model.
+    pub fn load(path: &Path, device_name: &str, runs: Runs, library: Option<&Path>) -> Result<Self, EngineError> {
+        if let Some(library) = library.filter(|_| runs != Runs::Ort) {
+            return Err(EngineError::Unused { library: library.to_owned() });
+        }
+        let only = match runs {
+            Runs::Native => Some("native"),
+            Runs::Ort => Some("ort"),
+            Runs::Auto | Runs::Burn => None,
+        };
+        if let Some(engine) = only.filter(|_| device_name != "cpu") {
+            return Err(EngineError::Processor { engine, device: device_name.to_owned() });
+        }
         if path.is_dir() {
             return Err(EngineError::Folder { path: path.to_owned() });
         }
@@ -113,7 +143,7 @@ impl ModelEngines {
         let config = serde_json::json!(model.config).to_string();
         let burn = BurnEngine::new(&model.config, &model.net);
         let (engine, name): (Arc<dyn Engine>, _) = match (runs, device_name) {
-            (Runs::Native, name) if name != "cpu" => return Err(EngineError::Processor { device: name.to_owned() }),
+            (Runs::Ort, _) => ort(&model.config, &burn, library)?,
             (Runs::Native | Runs::Auto, "cpu") => {
                 let native = Native::new(burn).map_err(siamrpn::engine::EngineError::from)?;
                 let name = format!("native {}", native.instructions());
@@ -140,6 +170,22 @@ impl ModelEngines {
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
     }
+}
+
+#[cfg(feature = "ort")]
+fn ort(
+    config: &ModelConfig,
+    burn: &BurnEngine,
+    library: Option<&Path>,
+) -> Result<(Arc<dyn Engine>, String), EngineError> {
+    let runtime = siamrpn::engine::OnnxRuntime::new(config, burn, library)?;
+    let name = format!("ort (ONNX Runtime {})", runtime.version());
+    Ok((Arc::new(runtime), name))
+}
+
+#[cfg(not(feature = "ort"))]
+fn ort(_: &ModelConfig, _: &BurnEngine, _: Option<&Path>) -> Result<(Arc<dyn Engine>, String), EngineError> {
+    Err(EngineError::Absent)
 }
 
 impl Engines for ModelEngines {

@@ -5,6 +5,7 @@
 use crate::bench::{self, Figures, Subject};
 use crate::check;
 use crate::config::Layers;
+use crate::export::{self, ExportError, Exported, Format};
 use crate::init;
 use crate::metrics::talk;
 use crate::train::{self, Options, Summary, TrainError};
@@ -15,6 +16,7 @@ use serde::Serialize;
 use shards::store::cache::{Settings, parse_size};
 use siamrpn::device::device;
 use siamrpn::import::{ImportError, from_imagenet_alexnet};
+use siamrpn::model::Stored;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -44,6 +46,8 @@ enum Command {
     Bench(BenchArgs),
     /// Convert other weights to a model file to start from
     Import(ImportArgs),
+    /// Write a model for other programs: ONNX graphs, or a model file of half the size
+    Export(ExportArgs),
 }
 
 /// Configuration: preset, then file, then overrides.
@@ -193,6 +197,27 @@ struct ImportArgs {
     config: ConfigArgs,
 }
 
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// Model file (.safetensors)
+    model: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    format: Format,
+    /// The model file to write, or for onnx the folder, which must be empty or absent
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+    /// Bits in which the weights of convolutions are stored: fp32, f16; the arithmetic stays fp32
+    #[arg(long, value_name = "P", default_value = "fp32", value_parser = ["fp32", "f16"])]
+    precision: String,
+    /// Side in pixels of the search pictures, for example 255, 271 or 287 [default: the model's]
+    #[arg(long, value_name = "N")]
+    search_px: Option<u32>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 /// What went wrong, and the exit code for it.
 struct Failure {
     code: u8,
@@ -219,6 +244,13 @@ train_errors!(crate::config::ConfigError, crate::init::InitError, siamrpn::devic
 impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         let code = if matches!(error, ImportError::Widths { .. } | ImportError::Config(_)) { USAGE } else { FAILED };
+        Self { code, error: error.into() }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        let code = if matches!(error, ExportError::Exists { .. } | ExportError::Config(_)) { USAGE } else { FAILED };
         Self { code, error: error.into() }
     }
 }
@@ -258,6 +290,7 @@ where
         Command::Run(args) => ("run", trained(args)),
         Command::Bench(args) => ("bench", benched(args)),
         Command::Import(args) => ("import", imported(args)),
+        Command::Export(args) => ("export", exported(&args)),
     };
     ExitCode::from(match done {
         Ok(code) => code,
@@ -443,5 +476,15 @@ fn imported(args: ImportArgs) -> Result<u8, Failure> {
     let blake3 = siamrpn::model::save(&args.out, &cfg.model, &net, &extra)?;
     let done = Imported { model: args.out, blake3, parameters: siamrpn::params::count(&net), taken };
     print(args.json, &done, |d| format!("{}: {} parameters; {}", d.model.display(), d.parameters, d.taken))?;
+    Ok(DONE)
+}
+
+fn exported(args: &ExportArgs) -> Result<u8, Failure> {
+    let stored = if args.precision == "f16" { Stored::F16 } else { Stored::F32 };
+    let done = export::export(&args.model, args.format, &args.out, stored, args.search_px)?;
+    print(args.json, &done, |d: &Exported| {
+        let lines = d.files.iter().map(|f| format!("{}: {:.1} MB", f.path.display(), f.bytes as f64 / 1e6));
+        lines.collect::<Vec<_>>().join("\n")
+    })?;
     Ok(DONE)
 }

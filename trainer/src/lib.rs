@@ -5,7 +5,7 @@
 //! schedule    learning rate of an epoch                  engine   one step, on one device or shared by several
 //! replica     a device's share of a step                 sync     how devices agree on a gradient
 //! optim       SGD as PyTorch does it                     checkpoint, metrics   what a run leaves behind
-//! train       the loop (`trainer run`)                   check, bench, profile, init, cli   other commands
+//! train       the loop (`trainer run`)                   check, bench, profile, init, export, cli   other commands
 //! ```
 //!
 //! A run folder holds `config.toml` (the effective configuration), `metrics.jsonl` and `metrics.csv`,
@@ -19,6 +19,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod export;
 pub mod fit;
 pub mod init;
 pub mod loader;

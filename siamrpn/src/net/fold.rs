@@ -84,7 +84,7 @@ impl Folded {
 /// One branch of the depthwise head.
 #[derive(Debug, Clone)]
 pub(crate) struct FoldedBranch {
-    kernel: Folded,
+    pub kernel: Folded,
     pub search: Folded,
     pub hidden: Folded,
     pub output: Folded,

@@ -12,10 +12,12 @@ pub use conv::Conv;
 pub use fold::Inference;
 pub(crate) use fold::identity;
 pub(crate) use fold::{FoldedBranch, FoldedHead, FoldedWeights};
+pub(crate) use head::KERNEL as HEAD_KERNEL;
 pub use head::{Block, Branch, Depthwise, Head, Tail, Template, UpChannel};
 pub(crate) use input::planes;
 pub use input::{InputError, input};
 pub use norm::{BatchNorm, EPSILON, MOMENTUM};
+pub(crate) use trunk::POOL;
 pub use trunk::{KERNELS, POOLED, STRIDES, Trunk, side};
 
 use crate::model::ModelError;

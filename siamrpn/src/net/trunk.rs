@@ -21,7 +21,7 @@ pub const POOLED: [usize; 2] = [0, 1];
 /// Leading convolutions that ReLU follows.
 const RECTIFIED: usize = 4;
 /// Side and step of the pooling window.
-const POOL: (usize, usize) = (3, 2);
+pub(crate) const POOL: (usize, usize) = (3, 2);
 
 /// Side of the trunk's output for an input of `side` pixels; `None` when the input is too small.
 #[must_use]

@@ -61,6 +61,9 @@ pub struct Model {
     /// What runs the network; said in every result
     #[arg(long, value_enum, default_value_t)]
     pub engine: Runs,
+    /// Shared library of ONNX Runtime, for --engine ort [default: ORT_DYLIB_PATH, else the system's libonnxruntime.so]
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
 }
 
 impl Model {
@@ -69,7 +72,7 @@ impl Model {
     /// # Errors
     /// As [`ModelEngines::load`].
     pub fn load(&self) -> Result<ModelEngines, EngineError> {
-        ModelEngines::load(&self.model, &self.device, self.engine)
+        ModelEngines::load(&self.model, &self.device, self.engine, self.onnxruntime.as_deref())
     }
 }
 

@@ -118,7 +118,7 @@ impl CliError {
     fn code(&self) -> u8 {
         match self {
             Self::Config { .. } | Self::Exists { .. } | Self::State { .. } => USAGE,
-            Self::Eval(EvalError::Other { .. }) => USAGE,
+            Self::Eval(EvalError::Other { .. }) | Self::Engine(EngineError::Unused { .. }) => USAGE,
             Self::Report(ReportError::SameName { .. } | ReportError::NoReference { .. } | ReportError::Protocol(_)) => {
                 USAGE
             }

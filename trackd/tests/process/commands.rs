@@ -81,6 +81,20 @@ fn bad_input_is_named_and_nothing_is_left_behind() {
     check(&[&clip, "--model", &model, "--init", "1,1,9,9", "--device", "toaster"], 1, &["toaster"]);
     let empty = root.path().join("empty-folder");
     fs::create_dir(&empty).unwrap();
+    let ort = |library: &str, engine: &str, code: i32, why: &[&str]| {
+        let args = ["--model", &model, "--init", "1,1,9,9", "--onnxruntime", library, "--engine", engine];
+        check(&[&[clip.as_str()], &args[..]].concat(), code, why);
+    };
+    let advice = "pip install onnxruntime";
+    ort("/none/libonnxruntime.so", "ort", 1, &["/none/libonnxruntime.so", "No such file", advice]);
+    ort(&foreign, "ort", 1, &["foreign.safetensors", advice]);
+    ort(text(&empty), "ort", 1, &["empty-folder", "no file", advice]);
+    ort(&foreign, "native", 2, &["--engine ort"]);
+    check(
+        &[&clip, "--model", &model, "--init", "1,1,9,9", "--device", "cuda:0", "--engine", "ort"],
+        1,
+        &["`ort`", "cpu"],
+    );
     with(text(&empty), "1,1,9,9", 1, &["empty-folder", "no frames"]);
     let below = format!("{clip}/out");
     let (code, _, err) = run(&["track", &clip, "--model", &model, "--init", "1,1,9,9", "--out", &below]);

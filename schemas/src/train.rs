@@ -60,6 +60,8 @@ pub struct DataConfig {
     pub skip_flags: u8,
     /// Shards that are read at a time, for disks and object stores that need local reads; 0 means all.
     pub shuffle_window: u32,
+    /// Share of the videos that are never trained on and give the validation loss; which ones does not depend on the seed.
+    pub validation_share: f64,
 }
 
 impl Default for DataConfig {
@@ -74,6 +76,7 @@ impl Default for DataConfig {
             same_frame: false,
             skip_flags: 0,
             shuffle_window: 0,
+            validation_share: 0.0,
         }
     }
 }
@@ -236,6 +239,8 @@ pub struct OptimConfig {
     pub clip: ClipKind,
     /// Largest norm.
     pub clip_norm: f64,
+    /// Steps with a larger loss are skipped, as those that are not finite.
+    pub max_loss: f64,
     /// Leading convolutions (with their batch norm) that are never trained.
     pub frozen_convs: usize,
     /// Epochs (from the first) during which the whole trunk is frozen.
@@ -255,6 +260,7 @@ impl Default for OptimConfig {
             weight_decay: 5e-4,
             clip: ClipKind::Global,
             clip_norm: 10.0,
+            max_loss: 1e4,
             frozen_convs: 3,
             trunk_frozen_epochs: 0,
             trunk_lr: 1.0,
@@ -318,7 +324,13 @@ pub struct RunConfig {
     pub checkpoint_every: u64,
     /// Checkpoints kept.
     pub keep_last: usize,
-    /// Steps in a row with a loss that is not finite after which training stops.
+    /// Epochs, counted from the newest, whose weights are kept for evaluation; 0 means all.
+    pub keep_epochs: usize,
+    /// Steps between two validations; 0 means at the end of each epoch only.
+    pub validate_every: u64,
+    /// Pairs of a validation, rounded up to whole batches: the same ones each time.
+    pub validation_pairs: usize,
+    /// Steps in a row that were skipped (loss or gradient not finite, loss above `optim.max_loss`) after which training stops.
     pub max_bad_steps: u64,
     /// Pretrained weights to start from; empty means random.
     pub init_from: String,
@@ -340,6 +352,9 @@ impl Default for RunConfig {
             log_every: 10,
             checkpoint_every: 0,
             keep_last: 3,
+            keep_epochs: 0,
+            validate_every: 0,
+            validation_pairs: 512,
             max_bad_steps: 20,
             init_from: String::new(),
         }
@@ -405,7 +420,7 @@ impl TrainConfig {
                     search_px: 271,
                     ..base.model
                 },
-                data: DataConfig { negative_probability: 0.05, ..base.data },
+                data: DataConfig { negative_probability: 0.05, validation_share: 0.01, ..base.data },
                 augment: AugmentConfig { colour: 0.5, blur: 0.1, ..base.augment },
                 optim: OptimConfig { lr_start: 1e-2, lr_end: 1e-5, warmup_epochs: 1, warmup_lr: 1e-3, ..base.optim },
                 ..base

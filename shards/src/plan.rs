@@ -102,6 +102,23 @@ impl Tracks {
         Self { datasets, tracks, videos, stills: Vec::new() }
     }
 
+    /// These tracks without a share of the videos, and those videos alone: the same ones every time, whatever the seed of a
+    /// run. Numbers of tracks and videos stay; what belongs to the other side has no rows.
+    #[must_use]
+    pub fn split(self, share: f64) -> (Self, Self) {
+        let (mut rest, mut held) = (self.clone(), self);
+        for (number, video) in (0u64..).zip(&rest.videos) {
+            let is_held = Rng::new(key(&[0x6865_6c64, number])).uniform() < share;
+            let losing = if is_held { &mut rest.tracks } else { &mut held.tracks };
+            for &track in video {
+                if let Some(track) = losing.get_mut(track as usize) {
+                    track.rows = Vec::new();
+                }
+            }
+        }
+        (rest, held)
+    }
+
     /// `dataset` labels, by number.
     #[must_use]
     pub fn datasets(&self) -> &[String] {
@@ -361,6 +378,23 @@ mod tests {
             }
             prop_assert!(visits.iter().all(|&v| v == 2), "{:?}", visits);
         }
+    }
+
+    #[test]
+    fn what_is_held_out_is_never_drawn_and_nothing_is_lost() {
+        let config = DataConfig { negative_probability: 0.3, ..DataConfig::default() };
+        let rows = |tracks: &Tracks| {
+            let plan = Plan::new(tracks, 5, &config, 1).unwrap();
+            let pairs = (0..3 * plan.steps_per_epoch()).map(|step| plan.pair(0, step, 0));
+            pairs.flat_map(|pair| [pair.template.row, pair.search.row]).collect::<HashSet<u32>>()
+        };
+        let all = tracks(&[2; 200]);
+        let (rest, held) = all.clone().split(0.2);
+        let (rest, held) = (rows(&rest), rows(&held));
+        assert!(rest.is_disjoint(&held));
+        assert_eq!(rest.len() + held.len(), 400);
+        assert!((50..110).contains(&held.len()), "{}", held.len());
+        assert_eq!(rows(&all.split(0.0).0).len(), 400);
     }
 
     #[test]

@@ -271,6 +271,7 @@ pub fn validate(cfg: &TrainConfig) -> Result<(), ConfigError> {
     let a = &cfg.augment;
     let shares = [
         ("data.negative_probability", cfg.data.negative_probability),
+        ("data.validation_share", cfg.data.validation_share),
         ("augment.gray", a.gray),
         ("augment.colour", a.colour),
         ("augment.blur", a.blur),
@@ -286,7 +287,7 @@ pub fn validate(cfg: &TrainConfig) -> Result<(), ConfigError> {
         check(value <= 4096, key, value.to_string(), "at most 4096 px")?;
     }
     let o = &cfg.optim;
-    for (key, value) in [("optim.lr_start", o.lr_start), ("optim.lr_end", o.lr_end), ("optim.clip_norm", o.clip_norm)] {
+    for (key, value) in [("optim.lr_start", o.lr_start), ("optim.lr_end", o.lr_end), ("optim.clip_norm", o.clip_norm), ("optim.max_loss", o.max_loss)] {
         check(value.is_finite() && value > 0.0, key, value.to_string(), "a number above 0")?;
     }
     let factors = [
@@ -310,6 +311,7 @@ pub fn validate(cfg: &TrainConfig) -> Result<(), ConfigError> {
         ("run.log_every", r.log_every),
         ("run.keep_last", r.keep_last as u64),
         ("run.max_bad_steps", r.max_bad_steps),
+        ("run.validation_pairs", r.validation_pairs as u64),
         ("data.pairs_per_unit", u64::from(cfg.data.pairs_per_unit)),
         ("labels.total", cfg.labels.total as u64),
     ];
@@ -343,6 +345,9 @@ pub fn hash(cfg: &TrainConfig) -> Result<String, ConfigError> {
         log_every: neutral.log_every,
         checkpoint_every: neutral.checkpoint_every,
         keep_last: neutral.keep_last,
+        keep_epochs: neutral.keep_epochs,
+        validate_every: neutral.validate_every,
+        validation_pairs: neutral.validation_pairs,
         max_steps: neutral.max_steps,
         max_bad_steps: neutral.max_bad_steps,
         ..cfg.run.clone()

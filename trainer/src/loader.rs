@@ -73,6 +73,23 @@ pub enum LoadError {
         /// Why the last one failed.
         last: String,
     },
+    /// Videos cannot be held out any more.
+    #[error(
+        "data.validation_share is not 0, but the pairs of this dataset were laid out already: lay them out again with that \
+         value (`ingest pairs`), or set it to 0 and name another dataset with --validation"
+    )]
+    Share,
+    /// Nothing is held out.
+    #[error(
+        "no video of {path} with two usable rows is held out for validation at data.validation_share = {share}: raise it, \
+         set it to 0, or name another dataset with --validation", path = path.display()
+    )]
+    Nothing {
+        /// The dataset.
+        path: PathBuf,
+        /// The share.
+        share: f64,
+    },
     /// A worker thread could not be started.
     #[error("starting a loader thread failed: {0}; lower run.workers")]
     Thread(std::io::Error),
@@ -172,24 +189,38 @@ pub struct Recipe {
     times: [AtomicU64; STAGES.len()],
 }
 
+/// Seed of the pairs of validations: the same for all runs.
+const VALIDATION: u64 = 0x7661_6c69;
+
+/// The dataset at `path`, if it fits the configuration.
+fn opened(path: &Path, cfg: &TrainConfig) -> Result<Dataset, LoadError> {
+    let dataset = Dataset::open(path)?;
+    if !dataset.manifest().shards.is_empty() {
+        fit::check(&dataset, dataset.shard(0)?.meta(), cfg)?;
+    }
+    Ok(dataset)
+}
+
 impl Recipe {
-    /// Opens the dataset at `path` and checks that it fits the configuration.
+    /// Opens the dataset at `path` and checks that it fits the configuration. Videos that are held out are not drawn.
     ///
     /// # Errors
     /// [`LoadError`] when the dataset cannot be read, does not fit, or has nothing to draw.
     pub fn open(path: &Path, cfg: &TrainConfig) -> Result<Self, LoadError> {
-        let dataset = Dataset::open(path)?;
-        if !dataset.manifest().shards.is_empty() {
-            fit::check(&dataset, dataset.shard(0)?.meta(), cfg)?;
-        }
+        let dataset = opened(path, cfg)?;
+        let share = cfg.data.validation_share;
         let (order, full_steps) = match Stored::open(&dataset)? {
             Some(stored) => {
                 fit::check_order(&dataset, stored.config(), cfg)?;
+                if share > 0.0 {
+                    return Err(LoadError::Share);
+                }
                 let steps = stored.config().steps_per_epoch;
                 (Order::Stored(stored), Ok(steps))
             }
             None => {
                 let tracks = Tracks::read(&dataset, cfg.data.skip_flags)?;
+                let tracks = if share > 0.0 { tracks.split(share).0 } else { tracks };
                 let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
                 let steps = plan.full_steps();
                 (Order::Drawn(plan), steps)
@@ -199,7 +230,26 @@ impl Recipe {
             0 => full_steps?,
             given => given,
         };
-        Ok(Self {
+        Ok(Self::new(dataset, order, steps_per_epoch, cfg))
+    }
+
+    /// The pairs of a validation: of the videos of `path` that [`Recipe::open`] leaves out, or of all of them where `whole`
+    /// says so. Its steps are those of one long epoch.
+    ///
+    /// # Errors
+    /// As [`Recipe::open`]; [`LoadError::Nothing`] when there is no such video.
+    pub fn validation(path: &Path, cfg: &TrainConfig, whole: bool) -> Result<Self, LoadError> {
+        let dataset = opened(path, cfg)?;
+        let tracks = Tracks::read(&dataset, cfg.data.skip_flags)?;
+        let share = cfg.data.validation_share;
+        let tracks = if whole { tracks } else { tracks.split(share).1 };
+        let plan = Plan::new(&tracks, VALIDATION, &cfg.data, cfg.run.batch)
+            .map_err(|_| LoadError::Nothing { path: path.to_path_buf(), share })?;
+        Ok(Self::new(dataset, Order::Drawn(plan), u64::MAX, cfg))
+    }
+
+    fn new(dataset: Dataset, order: Order, steps_per_epoch: u64, cfg: &TrainConfig) -> Self {
+        Self {
             anchors: Anchors::new(&cfg.model.anchors, cfg.model.response(cfg.model.train_search_px)),
             sides: Sides { template: cfg.model.exemplar_px as usize, search: cfg.model.train_search_px as usize },
             steps_per_epoch,
@@ -208,7 +258,7 @@ impl Recipe {
             cfg: cfg.clone(),
             limits: Limits::default(),
             times: [const { AtomicU64::new(0) }; STAGES.len()],
-        })
+        }
     }
 
     /// The dataset.

@@ -193,7 +193,7 @@ impl Sgd {
     ///
     /// With c the clip factor min(1, limit / (norm + 1e-6)): g = c grad + decay p; v = momentum v + g;
     /// p = p - lr v. A buffer starts at zero, so the first v is g. Parameters without a gradient stay. When `loss`
-    /// or the norm of the gradients is not finite, parameters, buffers and running statistics all stay as they were
+    /// or the norm of the gradients is not finite, or `loss` above `max_loss`, parameters, buffers and running statistics all stay as they were
     /// before the forward pass.
     pub fn step(
         &mut self,
@@ -210,7 +210,7 @@ impl Sgd {
         let loss = loss.clone().without_autodiff();
         let squares = each.values().cloned().reduce(|a, b| a + b).unwrap_or_else(|| loss.zeros_like());
         let grad_norm = squares.sqrt() / scale;
-        let taken = (loss + grad_norm.clone()).is_finite();
+        let taken = (loss.clone() + grad_norm.clone()).is_finite().bool_and(loss.lower_equal_elem(cfg.max_loss));
         let factor = |norm: Tensor<1>| ((norm + 1e-6).recip() * cfg.clip_norm).clamp_max(1.0) / scale;
         let factors = match cfg.clip {
             ClipKind::Global => {

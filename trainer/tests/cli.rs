@@ -230,7 +230,7 @@ fn imported_weights_start_a_run() {
 
 #[test]
 fn checkpoints_of_other_projects_bring_their_configuration() {
-    let file = |name| format!("{}/../siamrpn/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let file = |name: &str| format!("{}/../siamrpn/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model.safetensors");
     let import = |name: &str, kind: &str, more: &[&str], code| {

@@ -4,8 +4,8 @@ usage: torch_parity.py PARITY WORK    (PARITY: the example program of trainer; W
 
 The network and the losses are those of siamrpn/tests/fixtures/make_network.py, at full width. Our side has written its
 batches, outputs, gradients and its weights after every step; here PyTorch starts from the same weights and goes its own
-way, in 32 bits and in 64. The distance of PyTorch's two runs is the yardstick: two correct 32-bit programs differ by
-about as much.
+way, in 32 bits and in 64. Bounds are on the distance to its 64 bits, which no rounding blurs; how far its own 32 bits
+are from those stands beside it.
 """
 
 import contextlib
@@ -31,17 +31,24 @@ WEIGHTS = {"reference": 5.0, "pysot": 1.2}
 CASES = [
     ("up-channel", "reference", 3),
     ("up-channel", "pysot", 3),
-    ("depthwise", "reference", 0),
+    ("depthwise", "reference", 3),
     ("depthwise", "pysot", 3),
+    ("depthwise", "reference", 0),
 ]
+# With nothing frozen, rounding grows from step to step in every program: there the bound is this many times the distance
+# of PyTorch's own 32 bits, where that is larger than the bound.
+SLACK = 2.0
 LOW = {"bf16": torch.bfloat16, "f16": torch.float16}
 
-# Bounds of what is printed, each about five times what was seen.
+VALUES = ("loss", "classification", "regression", "gradient norm")
+
+# Bounds of our distance to PyTorch's 64 bits (of the last, to its 32 bits).
 BOUND_OUTPUT = 1e-5
 BOUND_LOSS = 1e-5
-BOUND_GRADIENT = 1e-4
-BOUND_CHANGE = {step: 1e-4 * step for step in range(1, STEPS + 1)}
-BOUND_STATISTICS = 1e-4
+BOUND_GRADIENT = 3e-5
+BOUND_WEIGHTS = 3e-6
+BOUND_CHANGE = 1e-4
+BOUND_STATISTICS = 3e-6
 BOUND_LOW = {"bf16": 0.05, "f16": 0.01}
 
 failures = []
@@ -71,6 +78,10 @@ def largest(found, expected):
 
 def norm(tensors):
     return sum((t.double() ** 2).sum() for t in tensors.values()).sqrt().item()
+
+
+def relative(found, expected):
+    return abs(found / expected - 1)
 
 
 def distance(found, expected, scale=None):
@@ -134,13 +145,13 @@ class Side:
             m.training = mode
         return outputs
 
-    def low(self, batch, dtype):
-        """Outputs and losses with convolutions in `dtype`; the statistics stay."""
+    def without_trace(self, batch, dtype=None):
+        """Outputs and losses in training mode, convolutions in `dtype`; statistics stay as they were."""
         before = {k: v.clone() for k, v in self.net.state_dict().items()}
-        with torch.no_grad(), lowered(dtype):
-            result = self.forward(batch)
+        with torch.no_grad(), lowered(dtype) if dtype else contextlib.nullcontext():
+            outputs, losses = self.forward(batch)
         self.net.load_state_dict(before)
-        return result
+        return outputs, [v.item() for v in losses]
 
     def step(self, batch):
         self.optimiser.zero_grad()
@@ -180,63 +191,70 @@ def case(head, loss, frozen):
     network.WIDTHS, network.HEAD_WIDTH = tuple(widths), widths[-1]
     start, first = load_file(out / "start.safetensors"), load_file(out / "first.safetensors")
     sides = [Side(head, loss, frozen, start, dtype) for dtype in (torch.float32, torch.float64)]
-    name = f"{head}, {loss}"
+    name = f"{head}, {loss}" + ("" if frozen else ", nothing frozen")
+
+    def within(bound, theirs):
+        return bound if frozen else max(bound, SLACK * theirs)
+
     rows = {k: [] for k in ("output", "loss", "gradient", "step", "low")}
     batch = load_file(out / "batch-0.safetensors")
 
+    def compare(kind, what, measure, found, single, double, bound, *more):
+        """A row: ours to PyTorch in 32 bits, ours to 64, PyTorch's 32 to 64."""
+        theirs = measure(single, double)
+        gap = check(f"{name}, {what}", measure(found, double), within(bound, theirs))
+        rows[kind].append([name, what, *more, f"{measure(found, single):.1e}", gap, f"{theirs:.1e}"])
+
     single, double = (s.inference(batch) for s in sides)
     for i, what in enumerate(("cls", "reg")):
-        ours = first[f"eval.{what}"]
-        gap = check(f"{name}, inference, {what}", largest(ours, single[i]), BOUND_OUTPUT)
-        rows["output"].append([name, f"inference, {what}", gap, f"{largest(single[i], double[i]):.1e}"])
+        compare("output", f"inference, {what}", largest, first[f"eval.{what}"], single[i], double[i], BOUND_OUTPUT)
     for low, dtype in LOW.items():
-        outputs, losses = sides[0].low(batch, dtype)
-        with torch.no_grad():
-            exact, exact_loss = sides[0].forward(batch)
-        sides[0].net.load_state_dict({k: v for k, v in start.items()}, strict=False)
-        ours, ours_loss = [first[f"{low}.{w}"] for w in ("cls", "reg")], values["first"][low]["loss"]
+        outputs, losses = sides[0].without_trace(batch, dtype)
+        exact, exact_losses = sides[0].without_trace(batch)
         row = [name, low]
         for i, what in enumerate(("cls", "reg")):
-            gap = check(f"{name}, {low}, {what}", largest(ours[i], exact[i]), BOUND_LOW[low])
+            gap = check(f"{name}, {low}, {what}", largest(first[f"{low}.{what}"], exact[i]), BOUND_LOW[low])
             row += [gap, f"{largest(outputs[i], exact[i]):.1e}"]
-        gap = check(f"{name}, {low}, loss", abs(ours_loss / exact_loss[0].item() - 1), BOUND_LOW[low])
-        rows["low"].append([*row, gap, f"{abs(losses[0].item() / exact_loss[0].item() - 1):.1e}"])
+        gap = check(f"{name}, {low}, loss", relative(values["first"][low]["loss"], exact_losses[0]), BOUND_LOW[low])
+        rows["low"].append([*row, gap, f"{relative(losses[0], exact_losses[0]):.1e}"])
 
     for step in range(1, STEPS + 1):
         batch = load_file(out / f"batch-{step - 1}.safetensors")
         single, double = (s.step(batch) for s in sides)
         ours = values["steps"][step - 1]
-        ours_all = [ours[k] for k in ("loss", "cls", "reg", "grad_norm")]
         if not ours["taken"]:
             failures.append(f"{name}: our step {step} was not taken")
         if step == 1:
             for i, what in enumerate(("cls", "reg")):
-                gap = check(f"{name}, training, {what}", largest(first[f"fp32.{what}"], single[0][i]), BOUND_OUTPUT)
-                rows["output"].append([name, f"training, {what}", gap, f"{largest(single[0][i], double[0][i]):.1e}"])
-            for what, mine, theirs, exact in zip(("loss", "cls", "reg", "gradient norm"), ours_all, single[1], double[1]):
-                gap = check(f"{name}, {what}", abs(mine / theirs - 1), BOUND_LOSS)
-                rows["loss"].append([name, what, f"{mine:.6f}", f"{theirs:.6f}", gap, f"{abs(theirs / exact - 1):.1e}"])
+                found = first[f"fp32.{what}"]
+                compare("output", f"training, {what}", largest, found, single[0][i], double[0][i], BOUND_OUTPUT)
+            for key, what, a, b in zip(("loss", "cls", "reg", "grad_norm"), VALUES, single[1], double[1]):
+                shown = [f"{v:.6f}" for v in (ours[key], a, b)]
+                compare("loss", what, relative, ours[key], a, b, BOUND_LOSS, *shown)
             grads = {k.removeprefix("grad."): v for k, v in first.items() if k.startswith("grad.")}
             if set(grads) != set(single[2]):
                 failures.append(f"{name}: gradients of other parameters: {set(grads) ^ set(single[2])}")
             for layer, names in layers(single[2]).items():
-                mine, theirs, exact = ({n: g[n] for n in names} for g in (grads, single[2], double[2]))
-                gap = check(f"{name}, gradient of {layer}", distance(mine, theirs), BOUND_GRADIENT)
-                rows["gradient"].append([name, layer, f"{norm(theirs):.2e}", gap, f"{distance(theirs, exact):.1e}"])
+                found, a, b = ({n: g[n] for n in names} for g in (grads, single[2], double[2]))
+                compare("gradient", layer, distance, found, a, b, BOUND_GRADIENT, f"{norm(b):.2e}")
         after = load_file(out / f"step-{step}.safetensors")
         weights, exact = (s.weights() for s in sides)
-        change = {n: w - start[n] for n, w in weights.items()}
-        gap = check(f"{name}, step {step}, change", distance(after, weights, change), BOUND_CHANGE[step])
-        statistics = check(
-            f"{name}, step {step}, statistics", distance(after, sides[0].statistics()), BOUND_STATISTICS
-        )
-        untouched = set(start) - set(weights) - set(sides[0].statistics())
+        change = {n: w - start[n] for n, w in exact.items()}
+        single_statistics, statistics = (s.statistics() for s in sides)
+        gaps = []
+        for what, theirs, expected, scale, bound in (
+            ("weights", weights, exact, exact, BOUND_WEIGHTS),
+            ("change", weights, exact, change, BOUND_CHANGE),
+            ("statistics", single_statistics, statistics, statistics, BOUND_STATISTICS),
+        ):
+            theirs = distance(theirs, expected, scale)
+            found = distance(after, expected, scale)
+            gaps += [check(f"{name}, step {step}, {what}", found, within(bound, theirs)), f"{theirs:.1e}"]
+        untouched = set(start) - set(weights) - set(statistics)
         if any(not torch.equal(after[n], start[n]) for n in untouched):
             failures.append(f"{name}: step {step} changed a frozen weight")
-        rows["step"].append(
-            [name, step, f"{ours['loss']:.5f}", f"{single[1][0]:.5f}", f"{distance(after, weights):.1e}", gap,
-             f"{distance(weights, exact, change):.1e}", statistics]
-        )  # fmt: skip
+        losses = [f"{v:.5f}" for v in (ours["loss"], single[1][0], double[1][0])]
+        rows["step"].append([name, step, *losses, *gaps])
     shutil.rmtree(out)
     return rows
 
@@ -249,19 +267,20 @@ def main():
         print(f"{head}, {loss} ...", file=sys.stderr, flush=True)
         for k, v in case(head, loss, frozen).items():
             rows.setdefault(k, []).extend(v)
-    pytorch = "PyTorch, 32 to 64 bits"
+    gaps = ["ours to PyTorch", "ours to 64 bits", "PyTorch to 64 bits"]
     print(f"### Outputs (bound {BOUND_OUTPUT:.0e})\n")
-    table(["case", "output", "ours to PyTorch", pytorch], rows["output"])
+    table(["case", "output", *gaps], rows["output"])
     print(f"### Losses of the first batch (bound {BOUND_LOSS:.0e})\n")
-    table(["case", "", "ours", "PyTorch", "ours to PyTorch", pytorch], rows["loss"])
+    table(["case", "", "ours", "PyTorch", "PyTorch, 64 bits", *gaps], rows["loss"])
     print(f"### Gradients per layer (bound {BOUND_GRADIENT:.0e})\n")
-    table(["case", "layer", "norm", "ours to PyTorch", pytorch], rows["gradient"])
-    last = BOUND_CHANGE[STEPS]
-    print(f"### Ten steps (bounds: change {BOUND_CHANGE[1]:.0e} times the step, {last:.0e} at the last; statistics {BOUND_STATISTICS:.0e})\n")
-    head = ["case", "step", "loss, ours", "loss, PyTorch", "weights", "their change", f"their change, {pytorch}", "statistics"]
-    table(head, rows["step"])
+    table(["case", "layer", "norm", *gaps], rows["gradient"])
+    bounds = f"weights {BOUND_WEIGHTS:.0e}, change {BOUND_CHANGE:.0e}, statistics {BOUND_STATISTICS:.0e}"
+    print(f"### Ten steps, to 64 bits (bounds: {bounds})\n")
+    head = ["case", "step", "loss, ours", "loss, PyTorch", "loss, 64 bits"]
+    gaps = [f"{what}, {whose}" for what in ("weights", "change", "statistics") for whose in ("ours", "PyTorch")]
+    table([*head, *gaps], rows["step"])
     bounds = ", ".join(f"{k} {v:.0e}" for k, v in BOUND_LOW.items())
-    print(f"### Low precision against PyTorch's 32 bits (bounds: {bounds})\n")
+    print(f"### Low precision, to PyTorch's 32 bits (bounds: {bounds})\n")
     head = ["case", "", "cls, ours", "cls, PyTorch", "reg, ours", "reg, PyTorch", "loss, ours", "loss, PyTorch"]
     table(head, rows["low"])
     for failure in failures:

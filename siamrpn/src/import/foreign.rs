@@ -54,13 +54,14 @@ impl Foreign {
         let mut shapes: BTreeMap<&str, &[usize]> = BTreeMap::new();
         for (full, shape) in &all {
             match full.strip_prefix(&prefix) {
-                Some(inner) if !family.ignores(inner) => {
+                _ if OPTIMISER.iter().any(|o| full.starts_with(o)) => ignored.push(full.clone()),
+                Some(inner) if family.ignores(inner) => ignored.push(full.clone()),
+                Some(inner) => {
                     shapes.insert(inner, shape);
                 }
-                None if !OPTIMISER.iter().any(|o| full.starts_with(o)) => {
+                None => {
                     unused.insert(full.clone());
                 }
-                _ => ignored.push(full.clone()),
             }
         }
         let [first, second, third] = family.layouts();

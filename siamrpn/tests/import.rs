@@ -226,6 +226,12 @@ fn what_the_weights_decide_is_not_configured() {
 }
 
 #[test]
+fn a_tensor_larger_than_its_file_is_refused_before_it_is_read() {
+    let e = Foreign::open(&path("claim.pth"), Family::Dasiamrpn).unwrap_err().to_string();
+    assert!(e.contains("featureExtract.0.weight should have 1073741824 bytes"), "{e}");
+}
+
+#[test]
 fn damaged_files_are_errors_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("damaged");
@@ -256,6 +262,15 @@ fn damaged_files_are_errors_and_nothing_else() {
         std::fs::write(&path, bytes).unwrap();
         assert!(Foreign::open(&path, Family::Pysot).is_err(), "{bytes:?}");
     }
+    // What would run a program, if anything were executed.
+    let marker = dir.path().join("executed");
+    let command = format!("touch {}", marker.display());
+    let mut pickle = b"\x80\x02cposix\nsystem\nX".to_vec();
+    pickle.extend((command.len() as u32).to_le_bytes());
+    pickle.extend(command.bytes());
+    pickle.extend(b"\x85R.");
+    std::fs::write(&path, pickle).unwrap();
+    assert!(Foreign::open(&path, Family::Pysot).is_err() && !marker.exists());
     assert!(Foreign::open(dir.path(), Family::Pysot).is_err());
     assert!(Foreign::open(&dir.path().join("none"), Family::Pysot).is_err());
 }

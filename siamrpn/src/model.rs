@@ -189,15 +189,11 @@ pub fn read_tensors(name: &str, bytes: &[u8]) -> Result<Contents, ModelError> {
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut values = BTreeMap::new();
     for (tensor, view) in file.iter() {
-        let data = view.data();
-        let floats: Vec<f32> = match view.dtype() {
-            Dtype::F32 => data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Dtype::F16 => data.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
-            Dtype::BF16 => data.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
-            other => {
-                return Err(ModelError::Type { path: path(), name: tensor.to_owned(), found: other.to_string() });
-            }
-        };
+        let floats = floats(view.dtype(), view.data()).ok_or_else(|| ModelError::Type {
+            path: path(),
+            name: tensor.to_owned(),
+            found: view.dtype().to_string(),
+        })?;
         if floats.iter().any(|v| !v.is_finite()) {
             return Err(ModelError::NotFinite { path: path(), name: tensor.to_owned() });
         }
@@ -223,6 +219,16 @@ impl Stored {
         let fits = self == Self::F16 && shape.len() == 4 && halves.clone().all(half::f16::is_finite);
         fits.then(|| halves.flat_map(half::f16::to_le_bytes).collect())
     }
+}
+
+/// Little-endian floating-point numbers as f32; `None` for types that are not read.
+pub(crate) fn floats(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+    Some(match dtype {
+        Dtype::F32 => data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F16 => data.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::BF16 => data.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+        _ => return None,
+    })
 }
 
 /// The bytes of a model file. `extra` metadata must not use the keys of this format.

@@ -11,11 +11,12 @@ use crate::metrics::talk;
 use crate::train::{self, Options, Summary, TrainError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::exit::{DONE, FAILED, INTERRUPTED, LOSSY, USAGE};
+use schemas::model::ModelConfig;
 use schemas::train::{PRESETS, TrainConfig};
 use serde::Serialize;
 use shards::store::cache::{Settings, parse_size};
 use siamrpn::device::device;
-use siamrpn::import::{ImportError, from_imagenet_alexnet};
+use siamrpn::import::{Family, Foreign, ImportError, from_imagenet_alexnet};
 use siamrpn::model::Stored;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -177,6 +178,33 @@ enum Kind {
     ImagenetAlexnet,
     /// Any safetensors file with this project's tensor names; the trunk must be whole
     Safetensors,
+    /// PySOT's siamrpn_alex_dwxcorr, whole
+    Pysot,
+    /// The trunk PySOT starts from, alexnet-bn.pth
+    PysotAlexnet,
+    /// HelloRicky123's Siamese-RPN, whole
+    SiamrpnPytorch,
+    /// The trunk it starts from, alexnet.pth
+    SiamrpnPytorchAlexnet,
+    /// DaSiamRPN's SiamRPNVOT.model or SiamRPNBIG.model
+    Dasiamrpn,
+    /// DaSiamRPN's SiamRPNOTB.model
+    DasiamrpnOtb,
+}
+
+impl Kind {
+    /// The family whose file brings its own model configuration.
+    fn family(self) -> Option<Family> {
+        Some(match self {
+            Self::ImagenetAlexnet | Self::Safetensors => return None,
+            Self::Pysot => Family::Pysot,
+            Self::PysotAlexnet => Family::PysotAlexnet,
+            Self::SiamrpnPytorch => Family::SiamrpnPytorch,
+            Self::SiamrpnPytorchAlexnet => Family::SiamrpnPytorchAlexnet,
+            Self::Dasiamrpn => Family::Dasiamrpn,
+            Self::DasiamrpnOtb => Family::DasiamrpnOtb,
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -243,7 +271,8 @@ train_errors!(crate::config::ConfigError, crate::init::InitError, siamrpn::devic
 
 impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
-        let code = if matches!(error, ImportError::Widths { .. } | ImportError::Config(_)) { USAGE } else { FAILED };
+        let usage = matches!(error, ImportError::Widths { .. } | ImportError::Config(_) | ImportError::Fixed { .. });
+        let code = if usage { USAGE } else { FAILED };
         Self { code, error: error.into() }
     }
 }
@@ -448,34 +477,68 @@ struct Imported {
     blake3: String,
     parameters: usize,
     taken: String,
+    /// Tensors of the file that are known to be of no use here.
+    ignored: Vec<String>,
+    config: ModelConfig,
 }
 
 fn imported(args: ImportArgs) -> Result<u8, Failure> {
-    let cfg: TrainConfig = Layers::from(args.config).resolve()?;
     let device = device("cpu")?;
-    let seed = cfg.run.seed;
-    let (net, taken) = match args.kind {
-        Kind::ImagenetAlexnet => {
-            let net = from_imagenet_alexnet(&args.from, &cfg.model, seed, &device)?;
-            (
-                net,
-                "five convolutions of the trunk, input normalisation folded into the first; the head starts fresh"
-                    .to_owned(),
-            )
+    let layers = Layers::from(args.config);
+    let mut ignored = Vec::new();
+    let (cfg, net, taken) = if let Some(family) = args.kind.family() {
+        if layers.preset.is_some() {
+            let error =
+                anyhow::anyhow!("--preset: the weights of this kind bring their model configuration; leave it out");
+            return Err(Failure { code: USAGE, error });
         }
-        Kind::Safetensors => {
-            let (net, taken) = init::from_file(&args.from, &cfg.model, seed, &device)?;
+        let foreign = Foreign::open(&args.from, family)?;
+        let cfg = layers.over(TrainConfig { model: foreign.config().clone(), ..TrainConfig::default() })?;
+        let net = foreign.network(&cfg.model, cfg.run.seed, &device)?;
+        let what = if family.has_head() { "trunk and head" } else { "trunk only, the head starts fresh" };
+        ignored = foreign.ignored().to_vec();
+        (cfg, net, format!("{} tensors, {what}; {} not needed", foreign.tensors(), ignored.len()))
+    } else {
+        let cfg = layers.resolve()?;
+        let (net, taken) = if args.kind == Kind::ImagenetAlexnet {
+            let taken =
+                "five convolutions of the trunk, input normalisation folded into the first; the head starts fresh";
+            (from_imagenet_alexnet(&args.from, &cfg.model, cfg.run.seed, &device)?, taken.to_owned())
+        } else {
+            let (net, taken) = init::from_file(&args.from, &cfg.model, cfg.run.seed, &device)?;
             (net, taken.to_string())
-        }
+        };
+        (cfg, net, taken)
     };
     let name = args.from.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let extra = BTreeMap::from([("trainer.imported_from".to_owned(), name)]);
+    let kind = args.kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+    let extra =
+        BTreeMap::from([("trainer.imported_from".to_owned(), name), ("trainer.imported_kind".to_owned(), kind)]);
     if let Some(folder) = args.out.parent().filter(|p| !p.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)?;
     }
     let blake3 = siamrpn::model::save(&args.out, &cfg.model, &net, &extra)?;
-    let done = Imported { model: args.out, blake3, parameters: siamrpn::params::count(&net), taken };
-    print(args.json, &done, |d| format!("{}: {} parameters; {}", d.model.display(), d.parameters, d.taken))?;
+    let parameters = siamrpn::params::count(&net);
+    let done = Imported { model: args.out, blake3, parameters, taken, ignored, config: cfg.model };
+    print(args.json, &done, |d| {
+        let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let (c, t) = (&d.config, &d.config.tracker);
+        format!(
+            "{}: {} parameters; {}\ntrunk {:?}, head {}, search {} px, crops {}, channels {}, penalty_k {}, \
+             window_influence {}, lr {}",
+            d.model.display(),
+            d.parameters,
+            d.taken,
+            c.trunk.widths,
+            word(serde_json::json!(c.head)),
+            c.search_px,
+            word(serde_json::json!(c.semantics)),
+            word(serde_json::json!(c.channels)),
+            t.penalty_k,
+            t.window_influence,
+            t.lr
+        )
+    })?;
     Ok(DONE)
 }
 

@@ -287,7 +287,12 @@ pub fn validate(cfg: &TrainConfig) -> Result<(), ConfigError> {
         check(value <= 4096, key, value.to_string(), "at most 4096 px")?;
     }
     let o = &cfg.optim;
-    for (key, value) in [("optim.lr_start", o.lr_start), ("optim.lr_end", o.lr_end), ("optim.clip_norm", o.clip_norm), ("optim.max_loss", o.max_loss)] {
+    for (key, value) in [
+        ("optim.lr_start", o.lr_start),
+        ("optim.lr_end", o.lr_end),
+        ("optim.clip_norm", o.clip_norm),
+        ("optim.max_loss", o.max_loss),
+    ] {
         check(value.is_finite() && value > 0.0, key, value.to_string(), "a number above 0")?;
     }
     let factors = [

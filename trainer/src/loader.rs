@@ -21,7 +21,7 @@ use shards::reader::{Dataset, ReadError, Row};
 use siamrpn::anchors::Anchors;
 use siamrpn::labels::Labeller;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;

@@ -227,3 +227,40 @@ fn imported_weights_start_a_run() {
     let (out, _) = expect(&[&from[..], &["model.channels=rgb", "model.head=up-channel"]].concat(), 0);
     assert!(out.contains("turned round") && out.contains("head starts fresh"), "{out}");
 }
+
+#[test]
+fn checkpoints_of_other_projects_bring_their_configuration() {
+    let file = |name: &str| format!("{}/../siamrpn/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.safetensors");
+    let import = |name: &str, kind: &str, more: &[&str], code| {
+        let from = file(name);
+        let args = ["import", "--from", from.as_str(), "--kind", kind, "--out", text(&model)];
+        expect(&[&args[..], more].concat(), code)
+    };
+    let (out, _) = import("pysot.pth", "pysot", &[], 0);
+    assert!(out.contains("trunk and head; 15 not needed") && out.contains("search 287 px, crops pysot"), "{out}");
+    let (out, _) = import("pysot.pth", "pysot", &["--json", "model.search_px=255"], 0);
+    let done: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(done["config"]["search_px"], 255);
+    assert_eq!(done["ignored"].as_array().map(Vec::len), Some(15));
+    let (metadata, _) = siamrpn::model::read_tensors("model", &std::fs::read(&model).unwrap()).unwrap();
+    assert_eq!(metadata["trainer.imported_kind"], "pysot");
+    let loaded = siamrpn::model::Model::load(&model, &siamrpn::device::device("cpu").unwrap()).unwrap();
+    assert_eq!((loaded.config.head_width(), loaded.config.tracker.penalty_k), (4, 0.16));
+
+    // The trunk of another family, as start weights with an own head.
+    let (out, _) = import("siamrpn_pytorch_alexnet.pth", "siamrpn-pytorch-alexnet", &["model.head=depthwise"], 0);
+    assert!(out.contains("head starts fresh; 7 not needed") && out.contains("head depthwise"), "{out}");
+
+    for (name, kind, more, code, said) in [
+        ("pysot.pth", "pysot", "--preset=tiny", 2, "leave it out"),
+        ("pysot.pth", "pysot", "model.channels=rgb", 2, "model.channels"),
+        ("pysot.pth", "pysot", "model.search_px=256", 2, "search_px"),
+        ("pysot.pth", "dasiamrpn", "run.seed=1", 1, "missing [featureExtract.0.weight"),
+        ("make_network.py", "pysot", "run.seed=1", 1, "PyTorch file"),
+    ] {
+        let (_, err) = import(name, kind, &[more], code);
+        assert!(err.contains(said), "{err}");
+    }
+}

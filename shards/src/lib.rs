@@ -22,6 +22,7 @@ pub mod fuzzing;
 pub mod image;
 mod index;
 pub mod jpeg;
+mod mix;
 pub mod order;
 pub mod pairs;
 pub mod plan;
@@ -33,6 +34,7 @@ pub mod store;
 pub mod summary;
 #[cfg(feature = "turbo")]
 mod turbo;
+pub mod union;
 pub mod usage;
 pub mod verify;
 mod windows;

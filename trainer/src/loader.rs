@@ -16,8 +16,9 @@ use shards::image::ImageError;
 use shards::jpeg::{Decoder, Limits};
 use shards::order::{Rng, key};
 use shards::pairs::{PairsError, Stored};
-use shards::plan::{PairRef, Plan, PlanError, RowId, Tracks};
-use shards::reader::{Dataset, ReadError, Row};
+use shards::plan::{PairRef, Plan, PlanError, RowId};
+use shards::reader::{ReadError, Row};
+use shards::union::{Union, UnionError};
 use siamrpn::anchors::Anchors;
 use siamrpn::labels::Labeller;
 use std::ops::Range;
@@ -38,6 +39,9 @@ pub enum LoadError {
     /// The dataset cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Several datasets do not go together.
+    #[error(transparent)]
+    Union(UnionError),
     /// No pairs can be drawn.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -79,6 +83,15 @@ pub enum LoadError {
     /// A worker ended although its steps are not done.
     #[error("a loader thread ended before its work was done; this is a defect, please report it")]
     WorkerGone,
+}
+
+impl From<UnionError> for LoadError {
+    fn from(error: UnionError) -> Self {
+        match error {
+            UnionError::Read(error) => Self::Read(error),
+            error => Self::Union(error),
+        }
+    }
 }
 
 /// Why one pair cannot be made; another takes its place.
@@ -161,8 +174,9 @@ enum Order {
 /// Everything a worker needs to make the batch of any step.
 #[derive(Debug)]
 pub struct Recipe {
-    dataset: Dataset,
+    data: Union,
     order: Order,
+    left_out: u64,
     cfg: TrainConfig,
     anchors: Anchors,
     sides: Sides,
@@ -178,43 +192,63 @@ impl Recipe {
     /// # Errors
     /// [`LoadError`] when the dataset cannot be read, does not fit, or has nothing to draw.
     pub fn open(path: &Path, cfg: &TrainConfig) -> Result<Self, LoadError> {
-        let dataset = Dataset::open(path)?;
-        if !dataset.manifest().shards.is_empty() {
-            fit::check(&dataset, dataset.shard(0)?.meta(), cfg)?;
+        Self::open_all(&[path], cfg)
+    }
+
+    /// As [`Recipe::open`], of several datasets that are read as one.
+    ///
+    /// # Errors
+    /// As [`Recipe::open`], and [`LoadError::Union`] when they do not go together.
+    pub fn open_all<P: AsRef<Path>>(paths: &[P], cfg: &TrainConfig) -> Result<Self, LoadError> {
+        let data = Union::open(paths)?;
+        for dataset in data.datasets().filter(|dataset| !dataset.manifest().shards.is_empty()) {
+            fit::check(dataset, dataset.shard(0)?.meta(), cfg)?;
         }
-        let (order, full_steps) = match Stored::open(&dataset)? {
-            Some(stored) => {
-                fit::check_order(&dataset, stored.config(), cfg)?;
+        let stored = match data.only() {
+            Some(dataset) => Stored::open(dataset)?.map(|stored| (dataset, stored)),
+            None => None,
+        };
+        let (order, full_steps, left_out) = match stored {
+            Some((dataset, stored)) => {
+                fit::check_order(dataset, stored.config(), cfg)?;
                 let steps = stored.config().steps_per_epoch;
-                (Order::Stored(stored), Ok(steps))
+                (Order::Stored(stored), steps, 0)
             }
             None => {
-                let tracks = Tracks::read(&dataset, cfg.data.skip_flags)?;
+                let tracks = data.tracks(&cfg.data)?;
                 let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
-                let steps = plan.full_steps();
-                (Order::Drawn(plan), steps)
+                let plan = plan.with_steps(cfg.run.steps_per_epoch)?;
+                let steps = plan.steps_per_epoch();
+                (Order::Drawn(plan), steps, tracks.left_out())
             }
         };
         let steps_per_epoch = match cfg.run.steps_per_epoch {
-            0 => full_steps?,
+            0 => full_steps,
             given => given,
         };
         Ok(Self {
             anchors: Anchors::new(&cfg.model.anchors, cfg.model.response(cfg.model.train_search_px)),
             sides: Sides { template: cfg.model.exemplar_px as usize, search: cfg.model.train_search_px as usize },
             steps_per_epoch,
-            dataset,
+            data,
             order,
+            left_out,
             cfg: cfg.clone(),
             limits: Limits::default(),
             times: [const { AtomicU64::new(0) }; STAGES.len()],
         })
     }
 
-    /// The dataset.
+    /// The dataset, or several as one.
     #[must_use]
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
+    pub fn dataset(&self) -> &Union {
+        &self.data
+    }
+
+    /// Rows that are not drawn because of their flags, or their target's shape or size.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Anchors of the search image.
@@ -369,7 +403,7 @@ impl Recipe {
             Err(e) => e,
         };
         // Where the row lies in its track is known from the row itself; without that there is no neighbour.
-        let row = self.dataset.row(id.shard, id.row).map_err(|_| error)?;
+        let row = self.data.row(id.shard, id.row).map_err(|_| error)?;
         let (place, length) = (row.row_in_track(), row.track_len());
         let first = id.row.saturating_sub(place);
         let mut last = PairError::Image(ImageError::Damaged("no other row in the track".to_owned()));
@@ -394,7 +428,7 @@ impl Recipe {
         out: &mut [u8],
     ) -> Result<[f64; 4], PairError> {
         hands.laps.end(4);
-        let row = self.dataset.row(id.shard, id.row)?;
+        let row = self.data.row(id.shard, id.row)?;
         if track.is_some_and(|other| other.video() != row.video() || other.track() != row.track()) {
             return Err(PairError::Image(ImageError::Damaged("the next row is of another track".to_owned())));
         }
@@ -472,7 +506,7 @@ impl Loader {
         };
         let from = loader.steps.start;
         let epoch = from..loader.steps.end.min(from.saturating_add(recipe.steps_per_epoch));
-        recipe.dataset.prefetch(epoch, (count * (ahead + 1)) as u64, |step| {
+        recipe.data.prefetch(epoch, (count * (ahead + 1)) as u64, |step| {
             // A step that has no pairs says so when it is its turn.
             let pairs = (0..recipe.cfg.run.batch).filter_map(move |i| recipe.pair_at(step, i).ok());
             pairs.flat_map(|pair| [pair.template.shard, pair.search.shard])

@@ -309,6 +309,9 @@ mod tests {
             let [cx, cy, ..] = anchors.get(i).unwrap();
             assert!((cx - 60.0).abs() <= 32.0 && (cy + 60.0).abs() <= 32.0, "{cx} {cy} {cls}");
         }
+        // The target's own cell has one anchor of each shape.
+        let one = LabelConfig { negative_pair_window: 1, ..LabelConfig::default() };
+        assert_eq!(counts(&label(&anchors, [60.0, -60.0, 50.0, 50.0], &one, true, &mut Rng::new(3))), (0, 5));
     }
 
     #[test]

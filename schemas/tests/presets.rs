@@ -1,7 +1,7 @@
 //! The presets are the published configurations: the tables of docs/training.md name every published key with its value, and
 //! this test compares the key and value of ours beside it with the preset.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop where it stands")]
 
 use schemas::train::TrainConfig;
 use serde_json::Value;
@@ -152,7 +152,8 @@ fn pysot_alex_has_pysots_values() {
 #[test]
 fn recommended_is_documented_choice_by_choice() {
     compare("`recommended`", "recommended", 1);
-    let [base, preset] = ["reference", "recommended"].map(|name| serde_json::to_value(TrainConfig::preset(name).unwrap()).unwrap());
+    let [base, preset] =
+        ["reference", "recommended"].map(|name| serde_json::to_value(TrainConfig::preset(name).unwrap()).unwrap());
     let documented: Vec<String> = rows("`recommended`").into_iter().map(|row| bare(&row[1]).to_owned()).collect();
     // The three limits on rows stand in one line.
     let limits = ["data.min_aspect", "data.max_area"];

@@ -44,6 +44,9 @@ pub(crate) struct Mix {
     windows: Option<Windows>,
 }
 
+/// Layouts by epoch.
+type Kept = Vec<(u32, Arc<Layout>)>;
+
 #[derive(Debug, Clone)]
 struct Windows {
     /// For each unit, which of the used shards it lies in.
@@ -53,7 +56,7 @@ struct Windows {
     /// Shards per window.
     size: usize,
     /// A cache: what is in it depends on its keys (epochs) alone.
-    layouts: Arc<Mutex<Vec<(u32, Arc<Layout>)>>>,
+    layouts: Arc<Mutex<Kept>>,
 }
 
 /// The windows of one epoch.

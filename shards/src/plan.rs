@@ -311,7 +311,8 @@ pub struct Plan {
     gaps: Vec<u32>,
     seed: u64,
     batch: u64,
-    pairs_per_unit: u64,
+    /// Pairs that an epoch was asked to have; it has whole batches of them.
+    pairs: u64,
     negative: f64,
     same_frame: bool,
     distance: DistanceKind,
@@ -444,10 +445,10 @@ impl Plan {
             units,
             seed,
             batch: batch.max(1) as u64,
-            pairs_per_unit,
             negative: config.negative_probability,
             same_frame: config.same_frame,
             distance: config.distance,
+            pairs: 0,
         };
         let pairs = match config.pairs_per_epoch {
             0 => plan.units() * pairs_per_unit,
@@ -478,6 +479,7 @@ impl Plan {
     /// Gives the epochs of a mix this many pairs, whole batches of them.
     fn resize(&mut self, pairs: u64) -> Result<(), PlanError> {
         let whole = pairs - pairs % self.batch;
+        self.pairs = pairs;
         let Order::Mixed(mix) = &mut self.order else { return Ok(()) };
         if mix.windowed() && u32::try_from(whole).is_err() {
             return Err(PlanError::Length { pairs, batch: self.batch });
@@ -501,10 +503,7 @@ impl Plan {
     /// Full batches an epoch gives; the short last one is dropped.
     #[must_use]
     pub fn steps_per_epoch(&self) -> u64 {
-        match &self.order {
-            Order::Rounds(_) => self.units() * self.pairs_per_unit / self.batch,
-            Order::Mixed(mix) => mix.pairs() / self.batch,
-        }
+        self.pairs / self.batch
     }
 
     /// As [`Plan::steps_per_epoch`].
@@ -513,8 +512,8 @@ impl Plan {
     /// [`PlanError::ShortEpoch`] when not one batch is full.
     pub fn full_steps(&self) -> Result<u64, PlanError> {
         match (self.steps_per_epoch(), &self.order) {
-            (0, Order::Mixed(_)) => Err(PlanError::Length { pairs: 0, batch: self.batch }),
-            (0, Order::Rounds(_)) => Err(PlanError::ShortEpoch { pairs: self.units() * self.pairs_per_unit, batch: self.batch }),
+            (0, Order::Mixed(_)) => Err(PlanError::Length { pairs: self.pairs, batch: self.batch }),
+            (0, Order::Rounds(_)) => Err(PlanError::ShortEpoch { pairs: self.pairs, batch: self.batch }),
             (steps, _) => Ok(steps),
         }
     }

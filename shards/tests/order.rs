@@ -305,7 +305,11 @@ fn shares_that_make_no_mix_are_refused_by_name() {
 
 #[test]
 fn distances_are_drawn_uniformly_linearly_or_by_root() {
-    let all = Tracks::new(vec!["vid".to_owned()], vec![Track { dataset: 0, shard: 0, rows: (0..9).collect() }], vec![vec![0]]);
+    let all = Tracks::new(
+        vec!["vid".to_owned()],
+        vec![Track { dataset: 0, shard: 0, rows: (0..9).collect() }],
+        vec![vec![0]],
+    );
     for (distance, power) in [(DistanceKind::Uniform, 0.0), (DistanceKind::Linear, 1.0), (DistanceKind::Sqrt, 0.5)] {
         let config = DataConfig { distance, gap: 4, pairs_per_unit: 40_000, ..config(0) };
         let plan = Plan::new(&all, 1, &config, 1).unwrap();

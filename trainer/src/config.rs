@@ -300,9 +300,7 @@ pub fn validate(cfg: &TrainConfig) -> Result<(), ConfigError> {
     check(low <= high, "augment.gaussian_min", low.to_string(), "at most augment.gaussian_max")?;
     let axes = a.colour_axes.iter().flatten().all(|v| v.is_finite() && v.abs() <= 1e3);
     check(axes, "augment.colour_axes", format!("{:?}", a.colour_axes), "numbers of size 1000 at most")?;
-    for (key, value) in
-        [("augment.colour_strength", a.colour_strength), ("augment.gaussian_sigma", a.gaussian_sigma)]
-    {
+    for (key, value) in [("augment.colour_strength", a.colour_strength), ("augment.gaussian_sigma", a.gaussian_sigma)] {
         check((0.0..=100.0).contains(&value), key, value.to_string(), "0 to 100")?;
     }
     let d = &cfg.data;

@@ -169,7 +169,8 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
     ));
     if recipe.left_out() > 0 {
         let (left_out, rows) = (recipe.left_out(), recipe.dataset().rows());
-        progress.say(&format!("{left_out} of {rows} rows are not drawn, by their flags or their target's shape or size"));
+        progress
+            .say(&format!("{left_out} of {rows} rows are not drawn, by their flags or their target's shape or size"));
     }
     let mut training = Training {
         out,

@@ -166,7 +166,8 @@ impl Streamed {
         #[expect(clippy::cast_possible_truncation, reason = "at most the limit")]
         let room = if others == 0 { limit } else { (u128::from(limit) * u128::from(own) / u128::from(needed)) as u64 };
         let shared = Arc::clone(&self.shared);
-        let started = std::thread::Builder::new().name("prefetch".to_owned()).spawn(move || shared.follow(&order, room));
+        let started =
+            std::thread::Builder::new().name("prefetch".to_owned()).spawn(move || shared.follow(&order, room));
         // Without the thread shards are fetched when they are asked for.
         *thread = started.ok();
         Ok(())

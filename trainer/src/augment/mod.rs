@@ -368,7 +368,9 @@ mod tests {
         let x = square(side, side / 2, side / 2, 30);
         let centre = side as f64 / 2.0;
         let targets: Vec<[f64; 4]> = (0..3000)
-            .map(|k| Augment::new(SIDES, cfg, k).search(x.width, x.height).unwrap().target([centre, centre, 60.0, 60.0]))
+            .map(|k| {
+                Augment::new(SIDES, cfg, k).search(x.width, x.height).unwrap().target([centre, centre, 60.0, 60.0])
+            })
             .map(Result::unwrap)
             .collect();
         let by = |of: fn(f64, f64) -> f64, from: f64, i: usize| targets.iter().map(|t| t[i].abs()).fold(from, of);
@@ -420,7 +422,8 @@ mod tests {
         let draws = Draws::new(77, &cfg);
         let blur = draws.blur.unwrap();
         let colour = draws.search_colour.unwrap().map(|v| (v * 1e6).round());
-        let found = format!("{} {} {:?} {} {:.6} {colour:?}", draws.gray, draws.flip, draws.shift, blur.side, blur.vertical);
+        let found =
+            format!("{} {} {:?} {} {:.6} {colour:?}", draws.gray, draws.flip, draws.shift, blur.side, blur.vertical);
         assert_eq!(found, "false false [-7, 2] 11 0.082458 [666381.0, 345848.0, -7411534.0]");
     }
 

@@ -69,15 +69,11 @@ pub fn config(preset: &str, file: Option<&Path>) -> Result<TrainConfig, IngestEr
     tree.try_into().map_err(|error: toml::de::Error| fail(error.to_string().trim_end().to_owned()))
 }
 
-/// Tables whose keys are free are taken whole, as the trainer does.
-const WHOLE: [&str; 2] = ["gap_by_dataset", "weight_by_dataset"];
-
+/// Key by key, as the trainer does.
 fn lay_over(base: &mut toml::Table, over: toml::Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) if !WHOLE.contains(&key.as_str()) => {
-                lay_over(base, over);
-            }
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => lay_over(base, over),
             (_, value) => {
                 base.insert(key, value);
             }
@@ -126,7 +122,7 @@ mod tests {
         std::fs::write(&path, "[data]\ngap = 7\n[data.gap_by_dataset]\nvid = 3\n[run]\nbatch = 8\n").unwrap();
         let cfg = config("pysot-alex", Some(&path)).unwrap();
         assert_eq!((cfg.data.gap, cfg.run.batch, cfg.data.negative_probability), (7, 8, 0.05));
-        assert_eq!(cfg.data.gap_by_dataset, [("vid".to_owned(), 3)].into());
+        assert_eq!((cfg.data.gap_by_dataset["vid"], cfg.data.gap_by_dataset["ytbb"]), (3, 3));
         assert_eq!(config("reference", None).unwrap(), TrainConfig::preset("reference").unwrap());
         std::fs::write(&path, "[data]\ngapp = 7\n").unwrap();
         let error = config("reference", Some(&path)).unwrap_err().to_string();

@@ -38,6 +38,19 @@ pub enum EpochUnit {
     Track,
 }
 
+/// How often a search frame is drawn, by its distance from the template frame in rows of the track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DistanceKind {
+    /// All frames within the gap equally often (every published run).
+    #[default]
+    Uniform,
+    /// In proportion to the distance.
+    Linear,
+    /// In proportion to the square root of the distance.
+    Sqrt,
+}
+
 /// Which pairs an epoch draws.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -46,9 +59,17 @@ pub struct DataConfig {
     pub epoch_unit: EpochUnit,
     /// Pairs per unit and epoch.
     pub pairs_per_unit: u32,
+    /// Pairs of an epoch, in whole batches; the units are then counted through from epoch to epoch. 0 means
+    /// `pairs_per_unit` of every unit.
+    pub pairs_per_epoch: u32,
+    /// Share of an epoch's pairs that each `dataset` label has; any numbers, only their proportions count. Names every
+    /// label of the data (0 leaves one out), or none: then every unit counts alike.
+    pub share_by_dataset: BTreeMap<String, f64>,
     /// Largest distance, in rows of a track, between template and search frame.
     pub gap: u32,
-    /// The same for single `dataset` labels.
+    /// How often a search frame is drawn, by its distance from the template frame.
+    pub distance: DistanceKind,
+    /// The largest distance for single `dataset` labels.
     pub gap_by_dataset: BTreeMap<String, u32>,
     /// Relative weight of single `dataset` labels in the mix; 1 where absent.
     pub weight_by_dataset: BTreeMap<String, f64>,
@@ -58,6 +79,12 @@ pub struct DataConfig {
     pub same_frame: bool,
     /// Rows with any of these flags are not drawn (bits of the `flags` column).
     pub skip_flags: u8,
+    /// Rows whose target has a smaller min(w/h, h/w) are not drawn.
+    pub min_aspect: f64,
+    /// Rows whose target covers a smaller share of its frame are not drawn, where the data knows the frame.
+    pub min_area: f64,
+    /// Rows whose target covers a larger share of its frame are not drawn, where the data knows the frame; 1 draws all.
+    pub max_area: f64,
     /// Shards that are read at a time, for disks and object stores that need local reads; 0 means all.
     pub shuffle_window: u32,
     /// Share of the videos that are never trained on and give the validation loss; which ones does not depend on the seed.
@@ -69,16 +96,34 @@ impl Default for DataConfig {
         Self {
             epoch_unit: EpochUnit::Video,
             pairs_per_unit: 2,
+            pairs_per_epoch: 0,
+            share_by_dataset: BTreeMap::new(),
             gap: 100,
+            distance: DistanceKind::Uniform,
             gap_by_dataset: BTreeMap::from([("ytbb".to_owned(), 1)]),
             weight_by_dataset: BTreeMap::new(),
             negative_probability: 0.0,
             same_frame: false,
             skip_flags: 0,
+            min_aspect: 0.0,
+            min_area: 0.0,
+            max_area: 1.0,
             shuffle_window: 0,
             validation_share: 0.0,
         }
     }
+}
+
+/// What a stretch is a factor on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StretchKind {
+    /// The stored crop; shifts are pixels of the stretched one (the reference).
+    #[default]
+    Crop,
+    /// The window that is cut from the stored crop and scaled to the network's image; shifts are pixels of the stored
+    /// crop (PySOT).
+    Window,
 }
 
 /// What is done to the pixels of a pair, with all constants.
@@ -87,6 +132,8 @@ impl Default for DataConfig {
 pub struct AugmentConfig {
     /// Probability that the whole pair becomes gray.
     pub gray: f64,
+    /// What `stretch` and `template_stretch` are factors on.
+    pub stretch_kind: StretchKind,
     /// Independent stretch of the search crop's axes, uniform in 1 +- this.
     pub stretch: f64,
     /// Shift of the search crop in whole pixels, uniform in +- this.
@@ -97,8 +144,26 @@ pub struct AugmentConfig {
     pub template_stretch: f64,
     /// Probability of colour jitter along the principal colour axes, per image.
     pub colour: f64,
-    /// Probability of motion blur on the search crop.
+    /// Factor on `colour_axes`.
+    pub colour_strength: f64,
+    /// What a step of one (a standard deviation) along each of three axes adds to red, green and blue (rows), of 255.
+    pub colour_axes: [[f64; 3]; 3],
+    /// Probability of motion blur on the search image: a random mix of means along a column and a row.
     pub blur: f64,
+    /// The same on the template.
+    pub template_blur: f64,
+    /// Fewest pixels that motion blur averages, odd.
+    pub blur_min: u32,
+    /// Most pixels that motion blur averages, odd; all odd numbers between are drawn equally often.
+    pub blur_max: u32,
+    /// Probability of Gaussian blur, per image.
+    pub gaussian: f64,
+    /// Smallest side of the Gaussian's window in pixels, odd.
+    pub gaussian_min: u32,
+    /// Largest side of the Gaussian's window in pixels, odd.
+    pub gaussian_max: u32,
+    /// Largest standard deviation of the Gaussian in pixels; uniform from 0 to this.
+    pub gaussian_sigma: f64,
     /// Probability of mirroring both images left to right.
     pub flip: f64,
 }
@@ -107,12 +172,22 @@ impl Default for AugmentConfig {
     fn default() -> Self {
         Self {
             gray: 0.25,
+            stretch_kind: StretchKind::Crop,
             stretch: 0.15,
             shift: 12,
             template_shift: 0,
             template_stretch: 0.0,
             colour: 0.0,
+            colour_strength: 1.0,
+            colour_axes: [[-0.559, 0.981, -0.419], [1.721, 0.199, -1.830], [4.645, 4.737, 4.883]],
             blur: 0.0,
+            template_blur: 0.0,
+            blur_min: 5,
+            blur_max: 45,
+            gaussian: 0.0,
+            gaussian_min: 3,
+            gaussian_max: 7,
+            gaussian_sigma: 5.0,
             flip: 0.0,
         }
     }
@@ -120,26 +195,29 @@ impl Default for AugmentConfig {
 
 impl AugmentConfig {
     /// Side in pixels that a stored search crop must have for these augmentations of a search image of `search_px`:
-    /// (search + 2 shift) / (1 - stretch).
+    /// (search + 2 shift) / (1 - stretch) when the crop is stretched, search (1 + stretch) + 2 shift when the window is.
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "sides of crops are small and positive"
-    )]
     pub fn needed_search_px(&self, search_px: u32) -> u32 {
-        (f64::from(search_px + 2 * self.shift) / (1.0 - self.stretch)).ceil() as u32
+        self.needed(search_px, self.shift, self.stretch)
     }
 
-    /// Side in pixels that a stored template crop must have for an exemplar of `exemplar_px`.
+    /// Side in pixels that a stored template crop must have for an exemplar of `exemplar_px`, as for search crops.
     #[must_use]
+    pub fn needed_template_px(&self, exemplar_px: u32) -> u32 {
+        self.needed(exemplar_px, self.template_shift, self.template_stretch)
+    }
+
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "sides of crops are small and positive"
     )]
-    pub fn needed_template_px(&self, exemplar_px: u32) -> u32 {
-        (f64::from(exemplar_px + 2 * self.template_shift) / (1.0 - self.template_stretch)).ceil() as u32
+    fn needed(&self, px: u32, shift: u32, stretch: f64) -> u32 {
+        let (px, shifts) = (f64::from(px), f64::from(2 * shift));
+        match self.stretch_kind {
+            StretchKind::Crop => ((px + shifts) / (1.0 - stretch)).ceil() as u32,
+            StretchKind::Window => (px * (1.0 + stretch) + shifts).ceil() as u32,
+        }
     }
 }
 
@@ -159,6 +237,8 @@ pub struct LabelConfig {
     pub fixed_negatives: bool,
     /// Negatives kept for a negative pair.
     pub negative_pair_negatives: usize,
+    /// Side in cells, odd, of the window around the target that a negative pair's negatives come from.
+    pub negative_pair_window: usize,
     /// Subtract half a pixel from each box edge when computing overlaps (reference); PySOT does not.
     pub inclusive_iou: bool,
 }
@@ -172,6 +252,7 @@ impl Default for LabelConfig {
             total: 64,
             fixed_negatives: false,
             negative_pair_negatives: 16,
+            negative_pair_window: 7,
             inclusive_iou: true,
         }
     }
@@ -375,7 +456,11 @@ impl TrainConfig {
     pub fn preset(name: &str) -> Option<Self> {
         let base = Self::default();
         Some(match name {
-            "reference" => Self { model: ModelConfig { head: HeadKind::UpChannel, ..base.model }, ..base },
+            "reference" => Self {
+                model: ModelConfig { head: HeadKind::UpChannel, ..base.model },
+                data: DataConfig { min_aspect: 0.1, min_area: 0.001, max_area: 0.7, ..base.data },
+                ..base
+            },
             "pysot-alex" => Self {
                 model: ModelConfig {
                     search_px: 287,
@@ -384,20 +469,22 @@ impl TrainConfig {
                     ..base.model
                 },
                 data: DataConfig {
-                    epoch_unit: EpochUnit::Track,
-                    gap_by_dataset: BTreeMap::from([("ytbb".to_owned(), 3)]),
+                    pairs_per_epoch: 600_000,
+                    gap_by_dataset: [("ytbb", 3), ("coco", 1), ("det", 1)].map(|(l, gap)| (l.to_owned(), gap)).into(),
                     negative_probability: 0.05,
+                    same_frame: true,
                     ..base.data
                 },
                 augment: AugmentConfig {
                     gray: 0.0,
+                    stretch_kind: StretchKind::Window,
                     stretch: 0.18,
                     shift: 64,
                     template_shift: 4,
                     template_stretch: 0.05,
                     colour: 1.0,
                     blur: 0.2,
-                    flip: 0.0,
+                    ..base.augment
                 },
                 labels: LabelConfig { fixed_negatives: true, inclusive_iou: false, ..base.labels },
                 loss: LossConfig { kind: LossKind::Pysot, cls_weight: 1.0, reg_weight: 1.2 },

@@ -23,6 +23,7 @@ pub mod image;
 mod index;
 pub mod jpeg;
 pub mod memory;
+mod mix;
 pub mod order;
 pub mod pairs;
 pub mod plan;
@@ -34,6 +35,7 @@ pub mod store;
 pub mod summary;
 #[cfg(feature = "turbo")]
 mod turbo;
+pub mod union;
 pub mod usage;
 pub mod verify;
 mod windows;

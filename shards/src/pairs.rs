@@ -113,8 +113,8 @@ pub fn write(
     if dataset.manifest().config.pairs.is_some() {
         return Err(PairsError::Nested(source.to_owned()));
     }
-    let tracks = Tracks::read(&dataset, cfg.data.skip_flags)?;
-    let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
+    let (tracks, _) = Tracks::drawn(&dataset, &cfg.data)?.split(cfg.data.validation_share);
+    let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?.with_steps(cfg.run.steps_per_epoch)?;
     drop(tracks);
     let steps = if cfg.run.steps_per_epoch == 0 { plan.full_steps()? } else { cfg.run.steps_per_epoch };
     let order = Order { plan, first, pairs: steps * cfg.run.batch as u64, epochs: u64::from(last - first) + 1 };

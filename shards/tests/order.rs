@@ -1,8 +1,8 @@
 //! The order of pairs on shapes of real size: everything once, the same for any world, as spread as can be.
 
 use proptest::prelude::*;
-use schemas::train::{DataConfig, EpochUnit};
-use shards::plan::{PairRef, Plan, RowId, Track, Tracks, places};
+use schemas::train::{DataConfig, DistanceKind, EpochUnit};
+use shards::plan::{PairRef, Plan, PlanError, RowId, Track, Tracks, places};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One video per track, tracks dealt to shards, two rows each; row numbers are unique within a shard.
@@ -148,6 +148,184 @@ fn datasets_are_mixed_by_weight_in_every_epoch() {
             for (count, (_, weight)) in counts.iter().zip(weights) {
                 assert!((count - weight).abs() < 0.05, "{counts:?}");
             }
+        }
+    }
+}
+
+fn shares(of: &[(&str, f64)]) -> BTreeMap<String, f64> {
+    of.iter().map(|(label, share)| ((*label).to_owned(), *share)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Shares hold in every epoch, units of a label differ by one visit at most after any number of epochs, windows draw
+    /// the same pairs, and what a later process draws is what an uninterrupted one draws.
+    #[test]
+    fn a_mix_keeps_its_shares_and_visits_units_equally_often_across_epochs(
+        count in 4_u32..120, shards in 1_u32..12, window in 0_u32..6, batch in 1_usize..12, seed: u64,
+        pairs in 12_u32..400, weights in (0.1..5.0_f64, 0.1..5.0_f64, prop::bool::ANY), epochs in 1_u32..6,
+    ) {
+        let all = tracks(count, shards, &["vid", "ytbb", "coco"]);
+        let coco = if weights.2 { 0.3 } else { 0.0 };
+        let mixed = DataConfig {
+            pairs_per_epoch: pairs,
+            share_by_dataset: shares(&[("vid", weights.0), ("ytbb", weights.1), ("coco", coco)]),
+            ..config(window)
+        };
+        let plan = Plan::new(&all, seed, &mixed, batch).unwrap();
+        let length = u64::from(pairs) / batch as u64 * batch as u64;
+        prop_assert_eq!(plan.steps_per_epoch() * batch as u64, length);
+        let whole = Plan::new(&all, seed, &DataConfig { shuffle_window: 0, ..mixed.clone() }, batch).unwrap();
+        let total = weights.0 + weights.1 + coco;
+        let mut visits = vec![0_u32; count as usize];
+        for epoch in 0..epochs {
+            let draw = |plan: &Plan| (0..length).map(|p| plan.pair(epoch, p / batch as u64, (p % batch as u64) as usize))
+                .map(|p| (p.template, p.search, p.aug_key)).collect::<Vec<_>>();
+            let drawn = draw(&plan);
+            let mut labels = [0_u32; 3];
+            for (template, ..) in &drawn {
+                let track = track_of(*template, shards);
+                visits[track as usize] += 1;
+                labels[track as usize % 3] += 1;
+            }
+            for (found, weight) in labels.iter().zip([weights.0, weights.1, coco]) {
+                prop_assert!((f64::from(*found) - length as f64 * weight / total).abs() < 1.0, "{:?}", labels);
+            }
+            let (mut a, mut b) = (drawn, draw(&whole));
+            a.sort_unstable();
+            b.sort_unstable();
+            prop_assert_eq!(a, b);
+        }
+        for label in 0..3 {
+            let own: Vec<u32> = visits.iter().copied().skip(label).step_by(3).collect();
+            prop_assert!(own.iter().max().unwrap() - own.iter().min().unwrap() <= 1, "{:?}", own);
+        }
+        // A new process in the middle of a later epoch, and any number of ranks.
+        let resumed = Plan::new(&all, seed, &mixed, batch).unwrap();
+        let step = plan.steps_per_epoch() / 2;
+        let mut together = vec![None; batch];
+        for (rank, i) in (0..3).flat_map(|rank| places(batch, rank, 3).map(move |i| (rank, i))) {
+            prop_assert!(together[i].replace((rank, resumed.pair(epochs, step, i))).is_none());
+        }
+        for (i, found) in together.into_iter().enumerate() {
+            prop_assert_eq!(found.unwrap().1, plan.pair(epochs, step, i));
+        }
+    }
+}
+
+#[test]
+fn the_batch_does_not_change_a_mix_and_a_given_number_of_steps_is_its_length() {
+    let all = tracks(90, 5, &["vid", "coco"]);
+    let share_by_dataset = shares(&[("vid", 3.0), ("coco", 1.0)]);
+    let mixed = DataConfig { pairs_per_epoch: 240, share_by_dataset, ..config(2) };
+    let plan = |batch| Plan::new(&all, 7, &mixed, batch).unwrap();
+    let (one, twelve) = (plan(1), plan(12));
+    for p in 0..240 {
+        assert_eq!(one.pair(3, p, 0), twelve.pair(3, p / 12, (p % 12) as usize));
+    }
+    assert_eq!(twelve.steps_per_epoch(), 20);
+    let longer = plan(12).with_steps(50).unwrap();
+    assert_eq!(longer.steps_per_epoch(), 50);
+    let coco = (0..600).filter(|p| track_of(longer.pair(1, p / 12, (p % 12) as usize).template, 5) % 2 == 1).count();
+    assert_eq!(coco, 150);
+    // Without a number of pairs the units give it.
+    let from_units = Plan::new(&all, 7, &DataConfig { pairs_per_epoch: 0, ..mixed.clone() }, 10).unwrap();
+    assert_eq!(from_units.steps_per_epoch(), 18);
+}
+
+#[test]
+fn pysots_recipe_repeats_vid_and_takes_the_rest_as_it_is() {
+    // 4,417 videos of VID count as 100,000 units, every other video as one; an epoch has a fixed number of pairs.
+    let all = tracks(3000, 7, &["vid", "ytbb", "coco"]);
+    let weight_by_dataset = shares(&[("vid", 10.0)]);
+    let recipe = DataConfig { pairs_per_epoch: 6000, weight_by_dataset, ..config(0) };
+    let plan = Plan::new(&all, 3, &recipe, 1).unwrap();
+    assert_eq!((plan.units(), plan.steps_per_epoch()), (12_000, 6000));
+    let mut visits = vec![0; 3000];
+    for (epoch, p) in (0..4).flat_map(|epoch| (0..6000).map(move |p| (epoch, p))) {
+        visits[track_of(plan.pair(epoch, p, 0).template, 7) as usize] += 1;
+    }
+    // Two rounds over the 12,000 units.
+    assert!(visits.iter().enumerate().all(|(track, v)| *v == if track % 3 == 0 { 20 } else { 2 }));
+}
+
+#[test]
+fn negatives_of_a_mix_follow_the_shares_and_stay_in_the_window() {
+    let all = tracks(600, 12, &["vid", "coco"]);
+    let share_by_dataset = shares(&[("vid", 9.0), ("coco", 1.0)]);
+    for window in [0, 3] {
+        let mixed = DataConfig {
+            pairs_per_epoch: 4000,
+            share_by_dataset: share_by_dataset.clone(),
+            negative_probability: 1.0,
+            ..config(window)
+        };
+        let plan = Plan::new(&all, 3, &mixed, 1).unwrap();
+        let pairs: Vec<PairRef> = (0..4000).map(|p| plan.pair(0, p, 0)).collect();
+        assert!(pairs.iter().all(|p| p.negative && track_of(p.template, 12) != track_of(p.search, 12)));
+        let coco = pairs.iter().filter(|p| track_of(p.search, 12) % 2 == 1).count();
+        assert!((300..500).contains(&coco), "{coco} of 4000 in windows of {window}");
+        let mut near: Vec<HashSet<u32>> = Vec::new();
+        for chunk in pairs.chunks(1000) {
+            near.push(chunk.iter().flat_map(|p| [p.template.shard, p.search.shard]).collect());
+        }
+        assert!(window == 0 || near.iter().all(|shards| shards.len() <= 6), "{near:?}");
+    }
+}
+
+#[test]
+fn shares_that_make_no_mix_are_refused_by_name() {
+    let all = tracks(9, 2, &["vid", "ytbb", "coco"]);
+    let with = |of: &[(&str, f64)]| DataConfig { pairs_per_epoch: 100, share_by_dataset: shares(of), ..config(0) };
+    let refused = |config: &DataConfig, batch| {
+        Plan::new(&all, 1, config, batch).and_then(|plan| plan.with_steps(0)).unwrap_err().to_string()
+    };
+    for (of, parts) in [
+        (&[("vid", 1.0), ("lasot", 1.0)][..], &["lasot", "coco, vid, ytbb"][..]),
+        (&[("vid", 1.0), ("ytbb", 1.0)], &["coco", "0 leaves it out"]),
+        (&[("vid", -1.0), ("ytbb", 1.0), ("coco", 1.0)], &["vid", "-1"]),
+        (&[("vid", 0.0), ("ytbb", 0.0), ("coco", 0.0)], &["not all of them 0"]),
+        (&[("vid", 1e-9), ("ytbb", 1.0), ("coco", 1.0)], &["vid", "less than one of the 100 pairs"]),
+    ] {
+        let text = refused(&with(of), 1);
+        assert!(parts.iter().all(|p| text.contains(p)), "{text}");
+    }
+    let every = with(&[("vid", 1.0), ("ytbb", 1.0), ("coco", 1.0)]);
+    assert!(refused(&every, 101).contains("batches of 101"));
+    let both = DataConfig { weight_by_dataset: shares(&[("vid", 2.0)]), ..every };
+    assert_eq!(Plan::new(&all, 1, &both, 1).unwrap_err(), PlanError::TwoMixes);
+    let mut rows = all.tracks().to_vec();
+    rows.iter_mut().filter(|t| t.dataset == 2).for_each(|t| t.rows.truncate(1));
+    let labels = all.datasets().to_vec();
+    let short = Tracks::new(labels, rows, all.videos().to_vec());
+    let e = Plan::new(&short, 1, &with(&[("vid", 1.0), ("ytbb", 1.0), ("coco", 1.0)]), 1).unwrap_err();
+    assert_eq!(e, PlanError::EmptyLabel { label: "coco".to_owned() });
+}
+
+#[test]
+fn distances_are_drawn_uniformly_linearly_or_by_root() {
+    let all = Tracks::new(
+        vec!["vid".to_owned()],
+        vec![Track { dataset: 0, shard: 0, rows: (0..9).collect() }],
+        vec![vec![0]],
+    );
+    for (distance, power) in [(DistanceKind::Uniform, 0.0), (DistanceKind::Linear, 1.0), (DistanceKind::Sqrt, 0.5)] {
+        let config = DataConfig { distance, gap: 4, pairs_per_unit: 40_000, ..config(0) };
+        let plan = Plan::new(&all, 1, &config, 1).unwrap();
+        let mut found = [0.0; 4];
+        for p in 0..40_000 {
+            let pair = plan.pair(0, p, 0);
+            // From the middle there are two rows at every distance.
+            if pair.template.row == 4 {
+                found[pair.search.row.abs_diff(4) as usize - 1] += 1.0;
+            }
+        }
+        let total: f64 = found.iter().sum();
+        let wanted: Vec<f64> = (1..=4).map(|d| f64::from(d).powf(power)).collect();
+        for (found, wanted_of) in found.iter().zip(&wanted) {
+            let share = wanted_of / wanted.iter().sum::<f64>();
+            assert!((found / total - share).abs() < 0.03, "{distance:?} {found:?} {share}");
         }
     }
 }

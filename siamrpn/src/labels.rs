@@ -5,9 +5,6 @@ use crate::decode::encode;
 use schemas::train::LabelConfig;
 use shards::order::Rng;
 
-/// Cells around the target's that a negative pair draws its negatives from, each way (PySOT: a 7x7 window).
-const NEGATIVE_PAIR_REACH: usize = 3;
-
 /// Labels of one search image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labels {
@@ -137,7 +134,7 @@ impl Labeller {
         };
         if negative {
             reg.fill(0.0);
-            let mut near = near(anchors, target);
+            let mut near = near(anchors, target, cfg.negative_pair_window / 2);
             let count = choose(&mut near, cfg.negative_pair_negatives, rng);
             set(near.get(..count).unwrap_or_default(), 0);
             return (0, count);
@@ -215,8 +212,9 @@ impl Labeller {
     }
 }
 
-/// Flat indices of all anchors in the window of cells around the target's cell.
-fn near(anchors: &Anchors, target: [f32; 4]) -> Vec<u32> {
+/// Flat indices of all anchors in the window of cells around the target's cell; `reach`: cells each way (PySOT: 3, a 7x7
+/// window).
+fn near(anchors: &Anchors, target: [f32; 4], reach: usize) -> Vec<u32> {
     let size = anchors.response();
     let boxes = anchors.as_slice();
     // The cell whose centre is nearest to the target's along one axis; rows and columns have the same coordinates.
@@ -228,7 +226,7 @@ fn near(anchors: &Anchors, target: [f32; 4]) -> Vec<u32> {
             })
             .unwrap_or(0)
     };
-    let span = |c: usize| c.saturating_sub(NEGATIVE_PAIR_REACH)..size.min(c + NEGATIVE_PAIR_REACH + 1);
+    let span = |c: usize| c.saturating_sub(reach)..size.min(c + reach + 1);
     let (columns, rows) = (span(cell(target[0])), span(cell(target[1])));
     let mut indices = Vec::new();
     for anchor in 0..anchors.per_cell() {
@@ -311,6 +309,9 @@ mod tests {
             let [cx, cy, ..] = anchors.get(i).unwrap();
             assert!((cx - 60.0).abs() <= 32.0 && (cy + 60.0).abs() <= 32.0, "{cx} {cy} {cls}");
         }
+        // The target's own cell has one anchor of each shape.
+        let one = LabelConfig { negative_pair_window: 1, ..LabelConfig::default() };
+        assert_eq!(counts(&label(&anchors, [60.0, -60.0, 50.0, 50.0], &one, true, &mut Rng::new(3))), (0, 5));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use siamrpn::device::{Device, devices};
 use siamrpn::labels::label;
 use siamrpn::net::TrainMode;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,7 +98,7 @@ pub struct Figures {
 /// As training: [`TrainError`].
 pub fn bench(
     subject: Subject,
-    data: &Path,
+    data: &[PathBuf],
     cfg: &TrainConfig,
     device_name: &str,
     duration: Duration,
@@ -116,7 +116,7 @@ pub fn bench(
     };
     let recipe = match subject {
         Subject::Model => None,
-        Subject::Loader | Subject::Train => Some(Arc::new(Recipe::open(data, cfg)?)),
+        Subject::Loader | Subject::Train => Some(Arc::new(Recipe::open_all(data, cfg)?)),
     };
     let mut loader = match &recipe {
         Some(recipe) => Some(Loader::start(recipe, 0..u64::MAX)?),

@@ -48,6 +48,8 @@ pub struct Report {
     pub substituted: u64,
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
+    /// Rows that are never drawn, by their flags or their target's shape or size.
+    pub left_out: u64,
     /// Trainable numbers of the network.
     pub parameters: usize,
     /// Weighted total loss.
@@ -68,10 +70,10 @@ pub struct Report {
 ///
 /// # Errors
 /// As training: [`TrainError`].
-pub fn check(data: &Path, cfg: &TrainConfig, device_name: &str, out: &Path) -> Result<Report, TrainError> {
+pub fn check(data: &[PathBuf], cfg: &TrainConfig, device_name: &str, out: &Path) -> Result<Report, TrainError> {
     let devices: Vec<Device> = devices(device_name)?.into_iter().map(Device::autodiff).collect();
     let device = devices.first().ok_or(StepError::NoDevice)?;
-    let recipe = Recipe::open(data, cfg)?;
+    let recipe = Recipe::open_all(data, cfg)?;
     let mut batch = recipe.batch(0)?;
     let folder = |source| TrainError::Folder { path: out.to_path_buf(), source };
     std::fs::create_dir_all(out).map_err(folder)?;
@@ -105,6 +107,7 @@ pub fn check(data: &Path, cfg: &TrainConfig, device_name: &str, out: &Path) -> R
         negatives: count(0),
         substituted: batch.substituted,
         steps_per_epoch: recipe.steps_per_epoch(),
+        left_out: recipe.left_out(),
         parameters,
         loss: values.loss,
         loss_cls: values.cls,

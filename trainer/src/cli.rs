@@ -92,9 +92,9 @@ impl CacheArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Dataset folder, or s3://BUCKET/PREFIX
-    #[arg(long, value_name = "DATASET")]
-    data: PathBuf,
+    /// Dataset folder, or s3://BUCKET/PREFIX; several are trained on together
+    #[arg(long, value_name = "DATASET", required = true)]
+    data: Vec<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
     /// Folder for the picture
@@ -112,9 +112,9 @@ struct CheckArgs {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Dataset folder, or s3://BUCKET/PREFIX
-    #[arg(long, value_name = "DATASET")]
-    data: PathBuf,
+    /// Dataset folder, or s3://BUCKET/PREFIX; several are trained on together
+    #[arg(long, value_name = "DATASET", required = true)]
+    data: Vec<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
     /// Run folder; must be empty or absent without --resume
@@ -144,9 +144,9 @@ struct BenchArgs {
     /// What to measure
     #[arg(value_enum)]
     subject: Subject,
-    /// Dataset folder; not needed for `model`
+    /// Dataset folder, also several; not needed for `model`
     #[arg(long, value_name = "DATASET", required_if_eq_any = [("subject", "loader"), ("subject", "train")])]
-    data: Option<PathBuf>,
+    data: Vec<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
     /// Loader threads [default: all cores but one]
@@ -348,7 +348,7 @@ fn checked(args: CheckArgs) -> Result<u8, Failure> {
     print(args.json, &report, |r| {
         format!(
             "picture    {}\ntemplate   {:?}\nsearch     {:?}\ncls        {:?}\nreg        {:?}\nparameters {}\n\
-             positives  {:?}\nnegatives  {:?}\nepoch      {} steps of {} pairs\nloss       {:.4} (cls {:.4}, reg {:.4})\n\
+             positives  {:?}\nnegatives  {:?}\nepoch      {} steps of {} pairs, {} rows never drawn\nloss       {:.4} (cls {:.4}, reg {:.4})\n\
              grad norm  {:.4}\nfirst step {:.0} ms",
             r.picture.display(),
             r.template,
@@ -360,6 +360,7 @@ fn checked(args: CheckArgs) -> Result<u8, Failure> {
             r.negatives,
             r.steps_per_epoch,
             r.batch,
+            r.left_out,
             r.loss,
             r.loss_cls,
             r.loss_reg,
@@ -424,8 +425,7 @@ fn benched(args: BenchArgs) -> Result<u8, Failure> {
         let error = anyhow::anyhow!("--seconds {}: expected 0 to 86400", args.seconds);
         return Err(Failure { code: USAGE, error });
     }
-    let data = args.data.unwrap_or_default();
-    let figures = bench::bench(args.subject, &data, &cfg, &args.device, Duration::from_secs_f64(args.seconds))?;
+    let figures = bench::bench(args.subject, &args.data, &cfg, &args.device, Duration::from_secs_f64(args.seconds))?;
     print(args.json, &figures, |f: &Figures| {
         let per_thread = f.pairs_per_s_per_thread.map_or(String::new(), |v| format!(", {v:.1} per thread"));
         let stages = f.stage_shares.iter().flatten().map(|(name, share)| format!(" {name} {:.1} %", 100.0 * share));

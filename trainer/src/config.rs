@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub const DEFAULT_PRESET: &str = "recommended";
 
 /// Tables whose keys are free: labels of datasets.
-const FREE: [&str; 2] = ["data.gap_by_dataset", "data.weight_by_dataset"];
+const FREE: [&str; 3] = ["data.gap_by_dataset", "data.share_by_dataset", "data.weight_by_dataset"];
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -275,6 +275,8 @@ pub fn validate(cfg: &TrainConfig) -> Result<(), ConfigError> {
         ("augment.gray", a.gray),
         ("augment.colour", a.colour),
         ("augment.blur", a.blur),
+        ("augment.template_blur", a.template_blur),
+        ("augment.gaussian", a.gaussian),
         ("augment.flip", a.flip),
     ];
     for (key, value) in shares {
@@ -286,6 +288,35 @@ pub fn validate(cfg: &TrainConfig) -> Result<(), ConfigError> {
     for (key, value) in [("augment.shift", a.shift), ("augment.template_shift", a.template_shift)] {
         check(value <= 4096, key, value.to_string(), "at most 4096 px")?;
     }
+    for (key, value) in [
+        ("augment.blur_min", a.blur_min),
+        ("augment.blur_max", a.blur_max),
+        ("augment.gaussian_min", a.gaussian_min),
+        ("augment.gaussian_max", a.gaussian_max),
+    ] {
+        check(value % 2 == 1 && value <= 99, key, value.to_string(), "an odd number of pixels, 1 to 99")?;
+    }
+    check(a.blur_min <= a.blur_max, "augment.blur_min", a.blur_min.to_string(), "at most augment.blur_max")?;
+    let (low, high) = (a.gaussian_min, a.gaussian_max);
+    check(low <= high, "augment.gaussian_min", low.to_string(), "at most augment.gaussian_max")?;
+    let axes = a.colour_axes.iter().flatten().all(|v| v.is_finite() && v.abs() <= 1e3);
+    check(axes, "augment.colour_axes", format!("{:?}", a.colour_axes), "numbers of size 1000 at most")?;
+    for (key, value) in [("augment.colour_strength", a.colour_strength), ("augment.gaussian_sigma", a.gaussian_sigma)] {
+        check((0.0..=100.0).contains(&value), key, value.to_string(), "0 to 100")?;
+    }
+    let d = &cfg.data;
+    for (key, value) in
+        [("data.min_aspect", d.min_aspect), ("data.min_area", d.min_area), ("data.max_area", d.max_area)]
+    {
+        check((0.0..=1.0).contains(&value), key, value.to_string(), "a share, 0 to 1")?;
+    }
+    check(d.min_area <= d.max_area, "data.min_area", d.min_area.to_string(), "at most data.max_area")?;
+    for share in d.share_by_dataset.values() {
+        let ok = share.is_finite() && *share >= 0.0;
+        check(ok, "data.share_by_dataset", share.to_string(), "numbers, 0 or above")?;
+    }
+    let window = cfg.labels.negative_pair_window;
+    check(window % 2 == 1, "labels.negative_pair_window", window.to_string(), "an odd number of cells")?;
     let o = &cfg.optim;
     for (key, value) in [
         ("optim.lr_start", o.lr_start),

@@ -11,15 +11,17 @@
 use crate::augment::{Augment, AugmentError, Sides, Workspace};
 use crate::fit::{self, FitError};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use schemas::train::TrainConfig;
+use schemas::train::{DataConfig, TrainConfig};
 use shards::image::ImageError;
 use shards::jpeg::{Decoder, Limits};
 use shards::order::{Rng, key};
 use shards::pairs::{PairsError, Stored};
-use shards::plan::{PairRef, Plan, PlanError, RowId, Tracks};
-use shards::reader::{Dataset, ReadError, Row};
+use shards::plan::{PairRef, Plan, PlanError, RowId};
+use shards::reader::{ReadError, Row};
+use shards::union::{Union, UnionError};
 use siamrpn::anchors::Anchors;
 use siamrpn::labels::Labeller;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +40,9 @@ pub enum LoadError {
     /// The dataset cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Several datasets do not go together.
+    #[error(transparent)]
+    Union(UnionError),
     /// No pairs can be drawn.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -73,12 +78,6 @@ pub enum LoadError {
         /// Why the last one failed.
         last: String,
     },
-    /// Videos cannot be held out any more.
-    #[error(
-        "data.validation_share is not 0, but the pairs of this dataset were laid out already: lay them out again with that \
-         value (`ingest pairs`), or set it to 0 and name another dataset with --validation"
-    )]
-    Share,
     /// Nothing is held out.
     #[error(
         "no video of {path} with two usable rows is held out for validation at data.validation_share = {share}: raise it, \
@@ -96,6 +95,15 @@ pub enum LoadError {
     /// A worker ended although its steps are not done.
     #[error("a loader thread ended before its work was done; this is a defect, please report it")]
     WorkerGone,
+}
+
+impl From<UnionError> for LoadError {
+    fn from(error: UnionError) -> Self {
+        match error {
+            UnionError::Read(error) => Self::Read(error),
+            error => Self::Union(error),
+        }
+    }
 }
 
 /// Why one pair cannot be made; another takes its place.
@@ -178,8 +186,9 @@ enum Order {
 /// Everything a worker needs to make the batch of any step.
 #[derive(Debug)]
 pub struct Recipe {
-    dataset: Dataset,
+    data: Union,
     order: Order,
+    left_out: u64,
     cfg: TrainConfig,
     anchors: Anchors,
     sides: Sides,
@@ -192,13 +201,13 @@ pub struct Recipe {
 /// Seed of the pairs of validations: the same for all runs.
 const VALIDATION: u64 = 0x7661_6c69;
 
-/// The dataset at `path`, if it fits the configuration.
-fn opened(path: &Path, cfg: &TrainConfig) -> Result<Dataset, LoadError> {
-    let dataset = Dataset::open(path)?;
-    if !dataset.manifest().shards.is_empty() {
-        fit::check(&dataset, dataset.shard(0)?.meta(), cfg)?;
+/// The datasets at `paths` as one, if they fit the configuration.
+fn opened<P: AsRef<Path>>(paths: &[P], cfg: &TrainConfig) -> Result<Union, LoadError> {
+    let data = Union::open(paths)?;
+    for dataset in data.datasets().filter(|dataset| !dataset.manifest().shards.is_empty()) {
+        fit::check(dataset, dataset.shard(0)?.meta(), cfg)?;
     }
-    Ok(dataset)
+    Ok(data)
 }
 
 impl Recipe {
@@ -207,64 +216,89 @@ impl Recipe {
     /// # Errors
     /// [`LoadError`] when the dataset cannot be read, does not fit, or has nothing to draw.
     pub fn open(path: &Path, cfg: &TrainConfig) -> Result<Self, LoadError> {
-        let dataset = opened(path, cfg)?;
-        let share = cfg.data.validation_share;
-        let (order, full_steps) = match Stored::open(&dataset)? {
-            Some(stored) => {
-                fit::check_order(&dataset, stored.config(), cfg)?;
-                if share > 0.0 {
-                    return Err(LoadError::Share);
-                }
+        Self::open_all(&[path], cfg)
+    }
+
+    /// As [`Recipe::open`], of several datasets that are read as one.
+    ///
+    /// # Errors
+    /// As [`Recipe::open`], and [`LoadError::Union`] when they do not go together.
+    pub fn open_all<P: AsRef<Path>>(paths: &[P], cfg: &TrainConfig) -> Result<Self, LoadError> {
+        let data = opened(paths, cfg)?;
+        let stored = match data.only() {
+            Some(dataset) => Stored::open(dataset)?.map(|stored| (dataset, stored)),
+            None => None,
+        };
+        let (order, full_steps, left_out) = match stored {
+            Some((dataset, stored)) => {
+                fit::check_order(dataset, stored.config(), cfg)?;
                 let steps = stored.config().steps_per_epoch;
-                (Order::Stored(stored), Ok(steps))
+                (Order::Stored(stored), steps, 0)
             }
             None => {
-                let tracks = Tracks::read(&dataset, cfg.data.skip_flags)?;
-                let tracks = if share > 0.0 { tracks.split(share).0 } else { tracks };
+                let (tracks, _) = data.tracks(&cfg.data)?.split(cfg.data.validation_share);
                 let plan = Plan::new(&tracks, cfg.run.seed, &cfg.data, cfg.run.batch)?;
-                let steps = plan.full_steps();
-                (Order::Drawn(plan), steps)
+                let plan = plan.with_steps(cfg.run.steps_per_epoch)?;
+                let steps = plan.steps_per_epoch();
+                (Order::Drawn(plan), steps, tracks.left_out())
             }
         };
         let steps_per_epoch = match cfg.run.steps_per_epoch {
-            0 => full_steps?,
+            0 => full_steps,
             given => given,
         };
-        Ok(Self::new(dataset, order, steps_per_epoch, cfg))
+        Ok(Self::new(data, order, steps_per_epoch, left_out, cfg))
     }
 
-    /// The pairs of a validation: of the videos of `path` that [`Recipe::open`] leaves out, or of all of them where `whole`
-    /// says so. Its steps are those of one long epoch.
+    /// The pairs of a validation: of the videos that [`Recipe::open_all`] leaves out, or of all videos where `whole` says
+    /// so. Its steps are those of one long epoch.
     ///
     /// # Errors
-    /// As [`Recipe::open`]; [`LoadError::Nothing`] when there is no such video.
-    pub fn validation(path: &Path, cfg: &TrainConfig, whole: bool) -> Result<Self, LoadError> {
-        let dataset = opened(path, cfg)?;
-        let tracks = Tracks::read(&dataset, cfg.data.skip_flags)?;
+    /// As [`Recipe::open_all`]; [`LoadError::Nothing`] when there is no such video.
+    pub fn validation<P: AsRef<Path>>(paths: &[P], cfg: &TrainConfig, whole: bool) -> Result<Self, LoadError> {
+        let data = opened(paths, cfg)?;
+        // An epoch may be asked to have any length in training; here it has as many pairs as there are.
+        let drawn = DataConfig { pairs_per_epoch: 0, share_by_dataset: BTreeMap::new(), ..cfg.data.clone() };
+        let tracks = data.tracks(&drawn)?;
         let share = cfg.data.validation_share;
         let tracks = if whole { tracks } else { tracks.split(share).1 };
-        let plan = Plan::new(&tracks, VALIDATION, &cfg.data, cfg.run.batch)
-            .map_err(|_| LoadError::Nothing { path: path.to_path_buf(), share })?;
-        Ok(Self::new(dataset, Order::Drawn(plan), u64::MAX, cfg))
+        let plan = Plan::new(&tracks, VALIDATION, &drawn, cfg.run.batch).map_err(|_| LoadError::Nothing {
+            path: paths.first().map(|p| p.as_ref().to_path_buf()).unwrap_or_default(),
+            share,
+        })?;
+        Ok(Self::new(data, Order::Drawn(plan), u64::MAX, tracks.left_out(), cfg))
     }
 
-    fn new(dataset: Dataset, order: Order, steps_per_epoch: u64, cfg: &TrainConfig) -> Self {
+    fn new(data: Union, order: Order, steps_per_epoch: u64, left_out: u64, cfg: &TrainConfig) -> Self {
         Self {
             anchors: Anchors::new(&cfg.model.anchors, cfg.model.response(cfg.model.train_search_px)),
             sides: Sides { template: cfg.model.exemplar_px as usize, search: cfg.model.train_search_px as usize },
             steps_per_epoch,
-            dataset,
+            data,
             order,
+            left_out,
             cfg: cfg.clone(),
             limits: Limits::default(),
             times: [const { AtomicU64::new(0) }; STAGES.len()],
         }
     }
 
-    /// The dataset.
+    /// The dataset, or several as one.
     #[must_use]
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
+    pub fn dataset(&self) -> &Union {
+        &self.data
+    }
+
+    /// Are the pairs drawn from all rows, and not laid out already?
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        matches!(self.order, Order::Drawn(_))
+    }
+
+    /// Rows that are not drawn because of their flags, or their target's shape or size.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Anchors of the search image.
@@ -419,7 +453,7 @@ impl Recipe {
             Err(e) => e,
         };
         // Where the row lies in its track is known from the row itself; without that there is no neighbour.
-        let row = self.dataset.row(id.shard, id.row).map_err(|_| error)?;
+        let row = self.data.row(id.shard, id.row).map_err(|_| error)?;
         let (place, length) = (row.row_in_track(), row.track_len());
         let first = id.row.saturating_sub(place);
         let mut last = PairError::Image(ImageError::Damaged("no other row in the track".to_owned()));
@@ -444,7 +478,7 @@ impl Recipe {
         out: &mut [u8],
     ) -> Result<[f64; 4], PairError> {
         hands.laps.end(4);
-        let row = self.dataset.row(id.shard, id.row)?;
+        let row = self.data.row(id.shard, id.row)?;
         if track.is_some_and(|other| other.video() != row.video() || other.track() != row.track()) {
             return Err(PairError::Image(ImageError::Damaged("the next row is of another track".to_owned())));
         }
@@ -522,7 +556,7 @@ impl Loader {
         };
         let from = loader.steps.start;
         let epoch = from..loader.steps.end.min(from.saturating_add(recipe.steps_per_epoch));
-        recipe.dataset.prefetch(epoch, (count * (ahead + 1)) as u64, |step| {
+        recipe.data.prefetch(epoch, (count * (ahead + 1)) as u64, |step| {
             // A step that has no pairs says so when it is its turn.
             let pairs = (0..recipe.cfg.run.batch).filter_map(move |i| recipe.pair_at(step, i).ok());
             pairs.flat_map(|pair| [pair.template.shard, pair.search.shard])

@@ -81,7 +81,7 @@ impl TrainError {
         match self {
             Self::Config(_)
             | Self::Exists(_)
-            | Self::Load(LoadError::Fit(_) | LoadError::Plan(_))
+            | Self::Load(LoadError::Fit(_) | LoadError::Plan(_) | LoadError::Union(_))
             | Self::Init(InitError::Config(_) | InitError::Trunk { .. })
             | Self::Step(StepError::Share { .. } | StepError::NoNccl)
             | Self::Checkpoint(CheckpointError::Other { .. }) => schemas::exit::USAGE,
@@ -93,8 +93,8 @@ impl TrainError {
 /// What to train, and where.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The dataset.
-    pub data: PathBuf,
+    /// The dataset, or several that are trained on together.
+    pub data: Vec<PathBuf>,
     /// The run folder.
     pub out: PathBuf,
     /// The configuration's layers.
@@ -143,14 +143,14 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
     let cfg = configuration(options)?;
     let config_hash = config::hash(&cfg)?;
     let devices: Vec<Device> = devices(&options.device)?.into_iter().map(Device::autodiff).collect();
-    let recipe = Arc::new(Recipe::open(&options.data, &cfg)?);
+    let recipe = Arc::new(Recipe::open_all(&options.data, &cfg)?);
     std::fs::create_dir_all(out).map_err(folder)?;
     let _lock = lock(out)?;
     checkpoint::clean(out)?;
     let start = Start {
         out,
         cfg: &cfg,
-        state: State::start(config_hash, recipe.dataset().manifest().dataset_hash.clone(), cfg.run.seed),
+        state: State::start(config_hash, recipe.dataset().hash().to_owned(), cfg.run.seed),
         devices: &devices,
     };
     let (engine, state, said) = start.begin()?;
@@ -168,6 +168,11 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
         options.device,
         cfg.run.seed
     ));
+    if recipe.left_out() > 0 {
+        let (left_out, rows) = (recipe.left_out(), recipe.dataset().rows());
+        progress
+            .say(&format!("{left_out} of {rows} rows are not drawn, by their flags or their target's shape or size"));
+    }
     let mut training = Training {
         out,
         metrics: Writer::open(out, state.step)?,

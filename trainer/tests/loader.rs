@@ -4,11 +4,12 @@
 
 mod support;
 
+use schemas::build::{BuildConfig, CropSemantics};
 use schemas::train::TrainConfig;
 use shards::writer::RowData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use support::{dataset, layers};
+use support::{dataset, labelled, layers};
 use trainer::loader::{Batch, LoadError, Loader, Recipe};
 
 fn open(dir: &Path, more: &[&str]) -> Result<Arc<Recipe>, LoadError> {
@@ -210,4 +211,125 @@ fn a_dataset_that_does_not_fit_is_refused_with_both_values() {
         assert!(parts.iter().all(|p| text.contains(p)), "{text}");
     }
     assert!(open(dir.path(), &["augment.stretch=0.1"]).is_ok());
+}
+
+/// Two datasets, `vid` and `coco`, and their paths.
+fn two(root: &Path) -> [PathBuf; 2] {
+    ["vid", "coco"].map(|label| {
+        let path = root.join(label);
+        labelled(&path, label, BuildConfig::default(), None);
+        path
+    })
+}
+
+fn open_all(paths: &[PathBuf], more: &[&str]) -> Result<Arc<Recipe>, LoadError> {
+    Recipe::open_all(paths, &layers(more).resolve().unwrap()).map(Arc::new)
+}
+
+#[test]
+fn several_datasets_are_mixed_by_share_and_give_the_same_batches_whatever_the_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = two(dir.path());
+    let mix = [
+        "data.pairs_per_epoch=16",
+        "data.share_by_dataset={ vid = 3, coco = 1 }",
+        "data.negative_probability=0.3",
+        "run.workers=1",
+    ];
+    let recipe = open_all(&paths, &mix).unwrap();
+    assert_eq!((recipe.steps_per_epoch(), recipe.dataset().rows(), recipe.left_out()), (8, 48, 0));
+    for epoch in 0..3 {
+        let pairs = (0..16).map(|p| recipe.pair_at(epoch * 8 + p / 2, (p % 2) as usize).unwrap());
+        let label = |id: shards::plan::RowId| recipe.dataset().row(id.shard, id.row).unwrap().dataset().to_owned();
+        assert_eq!(pairs.filter(|p| label(p.template) == "coco").count(), 4);
+    }
+    let one = all(&recipe, 0..20);
+    let more: Vec<&str> = mix[..3].iter().copied().chain(["run.workers=3"]).collect();
+    assert_eq!(one, all(&open_all(&paths, &more).unwrap(), 0..20));
+    assert_eq!(one[5..], all(&open_all(&paths, &mix).unwrap(), 5..20));
+    // The same pixels as from each dataset alone.
+    let alone = Recipe::open(&paths[1], &layers(&[]).resolve().unwrap()).unwrap();
+    let row = |recipe: &Recipe, shard| recipe.dataset().row(shard, 7).unwrap().search().to_vec();
+    assert_eq!(row(&recipe, 1), row(&alone, 0));
+    // The identity of the data is that of both, in order.
+    let hashes = paths.each_ref().map(|p| shards::reader::Dataset::open(p).unwrap().manifest().dataset_hash.clone());
+    assert_eq!(recipe.dataset().hash(), blake3::hash(hashes.concat().as_bytes()).to_hex().as_str());
+    let [a, b] = &paths;
+    assert_ne!(open_all(&[b.clone(), a.clone()], &mix).unwrap().dataset().hash(), recipe.dataset().hash());
+    assert_eq!(alone.dataset().hash(), hashes[1]);
+}
+
+#[test]
+fn labels_of_the_same_name_are_one_label_and_videos_stay_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["a", "b"].map(|name| dir.path().join(name));
+    dataset(&paths[0], 352, None);
+    dataset(&paths[1], 360, None);
+    let recipe = open_all(&paths, &["data.pairs_per_epoch=16", "data.share_by_dataset.made=1"]).unwrap();
+    let mut visits = [0; 8];
+    for p in 0..16 {
+        let pair = recipe.pair_at(p / 2, (p % 2) as usize).unwrap();
+        visits[(pair.search.shard * 4 + pair.search.row / 6) as usize] += 1;
+    }
+    assert_eq!(visits, [2; 8]);
+}
+
+#[test]
+fn datasets_that_do_not_go_together_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let [vid, coco] = two(dir.path());
+    let other = |name: &str, config: BuildConfig| {
+        let path = dir.path().join(name);
+        labelled(&path, name, config, None);
+        path
+    };
+    let pysot = other("pysot", BuildConfig { semantics: CropSemantics::Pysot, ..BuildConfig::default() });
+    let context = other("context", BuildConfig { context_amount: 0.3, ..BuildConfig::default() });
+    let small = other("small", BuildConfig { search_px: 300, ..BuildConfig::default() });
+    let pairs = dir.path().join("pairs");
+    shards::pairs::write(&vid, &layers(&[]).resolve().unwrap(), 1..=1, &pairs, |_, _| true).unwrap();
+    let copy = dir.path().join("copy");
+    labelled(&copy, "vid", BuildConfig::default(), None);
+    for (second, more, parts) in [
+        (&pysot, &[][..], &["vid", "pysot", "semantics = siamfc", "semantics = pysot"][..]),
+        (&context, &[], &["context_amount = 0.5", "context_amount = 0.3"]),
+        (&copy, &[], &["the same dataset", "copy"]),
+        (&pairs, &[], &["pairs in reading order", "pairs"]),
+        (&coco, &["data.share_by_dataset={ vid = 1, det = 1 }"], &["det", "coco, vid"]),
+        (&coco, &["data.share_by_dataset={ vid = 1 }"], &["coco"]),
+        (&small, &[], &["small", "300", "329"]),
+    ] {
+        let text = open_all(&[vid.clone(), second.clone()], more).unwrap_err().to_string();
+        assert!(parts.iter().all(|p| text.contains(p)), "{text}");
+    }
+}
+
+#[test]
+fn a_mix_laid_out_gives_the_same_bytes() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    dataset(dir.path(), 352, None);
+    let more = ["data.pairs_per_epoch=11", "data.share_by_dataset.made=1", "data.distance=sqrt"];
+    let cfg = layers(&more).resolve().unwrap();
+    let manifest = shards::pairs::write(dir.path(), &cfg, 1..=3, out.path(), |_, _| true).unwrap();
+    assert_eq!(manifest.totals.rows, 30);
+    let (drawn, stored) = (open(dir.path(), &more).unwrap(), open(out.path(), &more).unwrap());
+    assert_eq!(all(&drawn, 0..15), all(&stored, 0..15));
+    let e = open(out.path(), &["data.pairs_per_epoch=12", more[1], more[2]]).unwrap_err().to_string();
+    assert!(e.contains("data.pairs_per_epoch") && e.contains("= 11") && e.contains("has 12"), "{e}");
+}
+
+#[test]
+fn rows_are_left_out_by_shape_and_by_size_where_the_frame_is_known() {
+    let (dir, crops) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Targets are 60 to 70 by 50 to 53 crop pixels, a crop pixel is 1 / 0.8 of the 640x360 frame's.
+    dataset(dir.path(), 352, None);
+    dataset(crops.path(), 352, Some(|_, _, data: &mut RowData| data.scale = 0.0));
+    let left_out = |path: &Path, more: &[&str]| open(path, more).unwrap().left_out();
+    assert_eq!(left_out(dir.path(), &[]), 0);
+    // 50 / 70 and 50 / 68, 51 / 70.
+    assert_eq!(left_out(dir.path(), &["data.min_aspect=0.74"]), 3);
+    assert_eq!(left_out(dir.path(), &["data.min_area=0.0215"]), 5);
+    assert_eq!(left_out(dir.path(), &["data.max_area=0.0245"]), 2);
+    assert_eq!(left_out(crops.path(), &["data.min_area=0.9"]), 0);
+    assert_eq!(left_out(crops.path(), &["data.min_aspect=0.74"]), 3);
 }

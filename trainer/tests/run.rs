@@ -17,7 +17,7 @@ static ALWAYS: AtomicBool = AtomicBool::new(true);
 
 fn options(data: &Path, out: &Path, more: &[&str]) -> Options {
     Options {
-        data: data.to_path_buf(),
+        data: vec![data.to_path_buf()],
         out: out.to_path_buf(),
         layers: layers(more),
         device: "cpu".to_owned(),

@@ -35,6 +35,19 @@ fn a_dataset_elsewhere_gives_the_same_batches_and_an_outage_stops_the_run() {
     std::fs::rename(&shard, &hidden).unwrap();
     assert!(batches(&far) == want);
 
+    // Beside another dataset, both from far away: the cache must hold what both need.
+    std::fs::rename(&hidden, &shard).unwrap();
+    let other = dir.path().join("other");
+    support::labelled(&other, "other", schemas::build::BuildConfig::default(), None);
+    let cfg = support::layers(&[]).resolve().unwrap();
+    let far_other = PathBuf::from(format!("file://{}", other.display()));
+    let both = |paths: &[&PathBuf]| Arc::new(Recipe::open_all(paths, &cfg).unwrap());
+    let error = Loader::start(&both(&[&far, &far_other]), 0..9).err().unwrap().to_string();
+    assert!(error.contains("other datasets") && error.contains("--cache-size"), "{error}");
+    let read = |recipe| Loader::start(&recipe, 0..9).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    assert!(read(both(&[&near, &far_other])) == read(both(&[&near, &other])));
+    std::fs::rename(&shard, &hidden).unwrap();
+
     // What cannot be fetched is no damaged row: nothing else is trained on in its place.
     std::fs::remove_dir_all(&cache).unwrap();
     let cfg = support::layers(&[]).resolve().unwrap();

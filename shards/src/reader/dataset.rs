@@ -63,6 +63,23 @@ impl Dataset {
         ahead: u64,
         shards_of: impl Fn(u64) -> I,
     ) -> Result<(), ReadError> {
+        self.prefetch_beside(0, steps, ahead, shards_of)
+    }
+
+    /// Bytes of those of the shards that come from object storage.
+    pub(crate) fn fetched_bytes(&self, shards: impl Iterator<Item = u32>) -> u64 {
+        let bytes = |shard: u32| self.manifest.shards.get(shard as usize).map_or(0, |entry| entry.bytes);
+        if self.streamed.is_some() { shards.map(bytes).sum() } else { 0 }
+    }
+
+    /// As [`Dataset::prefetch`], beside other datasets of which the same steps need `others` bytes in the cache.
+    pub(crate) fn prefetch_beside<I: IntoIterator<Item = u32>>(
+        &self,
+        others: u64,
+        steps: Range<u64>,
+        ahead: u64,
+        shards_of: impl Fn(u64) -> I,
+    ) -> Result<(), ReadError> {
         let Some(streamed) = &self.streamed else { return Ok(()) };
         let (mut window, mut seen, mut order) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         for step in steps.clone() {
@@ -78,7 +95,7 @@ impl Dataset {
                 break;
             }
         }
-        streamed.prefetch(&window, order)
+        streamed.prefetch(&window, order, others)
     }
 
     /// The folder. Of a dataset in object storage: the one that holds its manifest and index.

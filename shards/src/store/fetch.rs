@@ -137,21 +137,23 @@ impl Streamed {
     }
 
     /// Checks that the cache holds the shards that are needed at the same time, and starts to fetch shards in the order
-    /// in which they will be needed.
+    /// in which they will be needed. `others`: bytes of other datasets that are needed at the same time.
     ///
     /// # Errors
     /// When the cache is too small: it would fetch the same shards over and over.
-    pub fn prefetch(&self, window: &BTreeSet<u32>, order: Vec<u32>) -> Result<(), ReadError> {
+    pub fn prefetch(&self, window: &BTreeSet<u32>, order: Vec<u32>, others: u64) -> Result<(), ReadError> {
         let bytes = |shard: &u32| self.shared.entries.get(*shard as usize).map_or(0, |entry| entry.bytes);
-        let (needed, limit) = (window.iter().map(bytes).sum::<u64>(), self.shared.cache.limit());
+        let own = window.iter().map(bytes).sum::<u64>();
+        let (needed, limit) = (own + others, self.shared.cache.limit());
         if needed > limit {
             return Err(ReadError::Unavailable {
                 path: PathBuf::from(self.shared.objects.url()),
                 message: format!(
-                    "{} of its {} shards ({needed} bytes) are read at the same time, the cache may hold {limit}: raise \
+                    "{} of its {} shards{} ({needed} bytes) are read at the same time, the cache may hold {limit}: raise \
                      --cache-size to {needed} or more, or train in an order that reads fewer shards at a time",
                     window.len(),
-                    self.shared.entries.len()
+                    self.shared.entries.len(),
+                    if others > 0 { ", and shards of other datasets," } else { "" }
                 ),
             });
         }
@@ -160,8 +162,12 @@ impl Streamed {
             return Ok(());
         }
         lock(&self.shared.progress).place = order.iter().copied().zip(0..).collect();
+        // Several datasets fill the cache side by side: what one fetches ahead must not push out what another did.
+        #[expect(clippy::cast_possible_truncation, reason = "at most the limit")]
+        let room = if others == 0 { limit } else { (u128::from(limit) * u128::from(own) / u128::from(needed)) as u64 };
         let shared = Arc::clone(&self.shared);
-        let started = std::thread::Builder::new().name("prefetch".to_owned()).spawn(move || shared.follow(&order));
+        let started =
+            std::thread::Builder::new().name("prefetch".to_owned()).spawn(move || shared.follow(&order, room));
         // Without the thread shards are fetched when they are asked for.
         *thread = started.ok();
         Ok(())
@@ -255,9 +261,9 @@ impl Shared {
         }
     }
 
-    /// Fetches shards in order. What lies between the reader and the shard to be fetched must fit into the cache
+    /// Fetches shards in order. What lies between the reader and the shard to be fetched must fit into `room` bytes
     /// together with the shard before, which the reader may not have left yet.
-    fn follow(&self, order: &[u32]) {
+    fn follow(&self, order: &[u32], room: u64) {
         let bytes = |number: &u32| self.entries.get(*number as usize).map_or(0, |entry| entry.bytes);
         for (at, &number) in order.iter().enumerate() {
             let mut progress = lock(&self.progress);
@@ -267,7 +273,7 @@ impl Shared {
                 }
                 let from = progress.reached.saturating_sub(1).min(at);
                 let ahead: u64 = order.get(from..=at).into_iter().flatten().map(bytes).sum();
-                if ahead <= self.cache.limit() || from == at {
+                if ahead <= room || from == at {
                     break;
                 }
                 progress = self.moved.wait(progress).unwrap_or_else(PoisonError::into_inner);

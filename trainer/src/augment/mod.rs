@@ -6,17 +6,11 @@
 mod pixels;
 mod window;
 
-use crate::augment::pixels::{Blur, blur, gray, shift_colour};
+use crate::augment::pixels::{Blur, Gaussian, blur, gaussian, gray, shift_colour};
 use crate::augment::window::{Cut, Resampler, Window};
-use schemas::train::AugmentConfig;
+use schemas::train::{AugmentConfig, StretchKind};
 use shards::image::{Part, Rows};
 use shards::order::{Rng, key};
-
-/// Principal axes of natural images' colours on 0 to 255, one row per channel R, G, B (PySOT's constants).
-const COLOUR_AXES: [[f64; 3]; 3] = [[-0.559, 0.981, -0.419], [1.721, 0.199, -1.830], [4.645, 4.737, 4.883]];
-
-/// Smallest and largest side of the blur's kernel, both odd (PySOT).
-const BLUR_SIDES: (u64, u64) = (5, 45);
 
 /// Why an image cannot be made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -60,6 +54,9 @@ struct Draws {
     template_colour: Option<[f64; 3]>,
     search_colour: Option<[f64; 3]>,
     blur: Option<Blur>,
+    template_blur: Option<Blur>,
+    template_gaussian: Option<Gaussian>,
+    search_gaussian: Option<Gaussian>,
 }
 
 impl Draws {
@@ -74,16 +71,44 @@ impl Draws {
         let mut colour = || {
             let on = rng.uniform() < cfg.colour;
             let along = [(); 3].map(|()| rng.normal());
-            on.then(|| COLOUR_AXES.map(|axes| -axes.iter().zip(along).map(|(m, n)| m * n).sum::<f64>()))
+            let along = |axes: [f64; 3]| -axes.iter().zip(along).map(|(m, n)| m * n).sum::<f64>();
+            on.then(|| cfg.colour_axes.map(|axes| along(axes) * cfg.colour_strength))
         };
         let (template_colour, search_colour) = (colour(), colour());
-        let on = rng.uniform() < cfg.blur;
-        let steps = (BLUR_SIDES.1 - BLUR_SIDES.0) / 2 + 1;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 45")]
-        let kernel = Blur { side: (BLUR_SIDES.0 + 2 * rng.below(steps)) as usize, vertical: rng.uniform() };
-        let blur = on.then_some(kernel);
-        Self { gray, flip, stretch, shift, template_stretch, template_shift, template_colour, search_colour, blur }
+        let mut motion = |probability: f64| {
+            let on = rng.uniform() < probability;
+            let kernel = Blur { side: odd(&mut rng, cfg.blur_min, cfg.blur_max), vertical: rng.uniform() };
+            on.then_some(kernel)
+        };
+        let (blur, template_blur) = (motion(cfg.blur), motion(cfg.template_blur));
+        let mut gaussian = || {
+            let on = rng.uniform() < cfg.gaussian;
+            let side = odd(&mut rng, cfg.gaussian_min, cfg.gaussian_max);
+            let sigma = rng.range(0.0, cfg.gaussian_sigma);
+            on.then_some(Gaussian { side, sigma })
+        };
+        let (template_gaussian, search_gaussian) = (gaussian(), gaussian());
+        Self {
+            gray,
+            flip,
+            stretch,
+            shift,
+            template_stretch,
+            template_shift,
+            template_colour,
+            search_colour,
+            blur,
+            template_blur,
+            template_gaussian,
+            search_gaussian,
+        }
     }
+}
+
+/// An odd number between two odd ones, both included.
+fn odd(rng: &mut Rng, low: u32, high: u32) -> usize {
+    let steps = u64::from(high.saturating_sub(low) / 2) + 1;
+    low as usize + 2 * rng.below(steps) as usize
 }
 
 /// A whole number, uniform in +- `reach`.
@@ -92,10 +117,23 @@ fn whole(rng: &mut Rng, reach: u32) -> i64 {
     rng.below(2 * reach.unsigned_abs() + 1).cast_signed() - reach
 }
 
+/// Stretch of the crop and shift in the stretched crop for what was drawn, and whether the stretched crop must leave room
+/// for the largest shift (1) or has it already (0). A window that grows by a factor shows a crop that shrinks by it.
+fn laid(kind: StretchKind, by: [f64; 2], shift: [i64; 2]) -> ([f64; 2], [i64; 2], usize) {
+    let [sx, sy] = by;
+    let [dx, dy] = shift;
+    #[expect(clippy::cast_possible_truncation, reason = "shifts are below 2^13")]
+    let over = |d: i64, s: f64| (d as f64 / s).round() as i64;
+    match kind {
+        StretchKind::Crop => (by, shift, 1),
+        StretchKind::Window => ([sx.recip(), sy.recip()], [over(dx, sx), over(dy, sy)], 0),
+    }
+}
+
 /// What happens to the pixels of one pair, decided before any of them is decoded.
 ///
 /// In order: stretch and shift of both images, mirroring, gray (BT.601 weights), colour along the principal axes, motion
-/// blur.
+/// blur, Gaussian blur.
 #[derive(Debug, Clone)]
 pub struct Augment {
     draws: Draws,
@@ -110,6 +148,7 @@ pub struct Image<'a> {
     draws: &'a Draws,
     colour: Option<[f64; 3]>,
     blur: Option<Blur>,
+    gaussian: Option<Gaussian>,
 }
 
 /// Buffers that are kept from image to image.
@@ -123,22 +162,24 @@ impl Augment {
     #[must_use]
     pub fn new(sides: Sides, cfg: &AugmentConfig, aug_key: u64) -> Self {
         let draws = Draws::new(aug_key, cfg);
+        let (stretch, shift, reach) = laid(cfg.stretch_kind, draws.template_stretch, draws.template_shift);
         let template = Window {
             what: "template",
             side: sides.template,
             needed: cfg.needed_template_px(side(sides.template)) as usize,
-            reach: cfg.template_shift as usize,
-            stretch: draws.template_stretch,
-            shift: draws.template_shift,
+            reach: reach * cfg.template_shift as usize,
+            stretch,
+            shift,
             flip: draws.flip,
         };
+        let (stretch, shift, reach) = laid(cfg.stretch_kind, draws.stretch, draws.shift);
         let search = Window {
             what: "search",
             side: sides.search,
             needed: cfg.needed_search_px(side(sides.search)) as usize,
-            reach: cfg.shift as usize,
-            stretch: draws.stretch,
-            shift: draws.shift,
+            reach: reach * cfg.shift as usize,
+            stretch,
+            shift,
             flip: draws.flip,
         };
         Self { draws, template, search }
@@ -150,7 +191,9 @@ impl Augment {
     /// [`AugmentError::Small`].
     pub fn template(&self, width: usize, height: usize) -> Result<Image<'_>, AugmentError> {
         let cut = self.template.lay(width, height)?;
-        Ok(Image { cut, draws: &self.draws, colour: self.draws.template_colour, blur: None })
+        let Draws { template_colour, template_blur, template_gaussian, .. } = self.draws;
+        let (colour, blur, gaussian) = (template_colour, template_blur, template_gaussian);
+        Ok(Image { cut, draws: &self.draws, colour, blur, gaussian })
     }
 
     /// The search image from a crop of this size.
@@ -159,7 +202,8 @@ impl Augment {
     /// [`AugmentError::Small`].
     pub fn search(&self, width: usize, height: usize) -> Result<Image<'_>, AugmentError> {
         let cut = self.search.lay(width, height)?;
-        Ok(Image { cut, draws: &self.draws, colour: self.draws.search_colour, blur: self.draws.blur })
+        let Draws { search_colour, blur, search_gaussian, .. } = self.draws;
+        Ok(Image { cut, draws: &self.draws, colour: search_colour, blur, gaussian: search_gaussian })
     }
 }
 
@@ -181,6 +225,9 @@ impl Image<'_> {
         }
         if let Some(kernel) = self.blur {
             blur(out, self.cut.side(), kernel);
+        }
+        if let Some(kernel) = self.gaussian {
+            gaussian(out, self.cut.side(), kernel);
         }
     }
 
@@ -316,11 +363,76 @@ mod tests {
         assert!(out.search != x && (before[0] - after[0]).abs() < 1.0, "{before:?} {after:?}");
     }
 
+    /// What a target's size becomes at most and at least, and how far it moves.
+    fn reach(cfg: &AugmentConfig, side: usize) -> ([f64; 2], f64) {
+        let x = square(side, side / 2, side / 2, 30);
+        let centre = side as f64 / 2.0;
+        let targets: Vec<[f64; 4]> = (0..3000)
+            .map(|k| {
+                Augment::new(SIDES, cfg, k).search(x.width, x.height).unwrap().target([centre, centre, 60.0, 60.0])
+            })
+            .map(Result::unwrap)
+            .collect();
+        let by = |of: fn(f64, f64) -> f64, from: f64, i: usize| targets.iter().map(|t| t[i].abs()).fold(from, of);
+        ([by(f64::min, f64::MAX, 2) / 60.0, by(f64::max, 0.0, 2) / 60.0], by(f64::max, 0.0, 0))
+    }
+
+    #[test]
+    fn stretches_are_factors_on_the_crop_or_on_the_window() {
+        let cfg = AugmentConfig { stretch: 0.18, shift: 64, ..AugmentConfig::default() };
+        let near = |found: f64, wanted: f64| (found - wanted).abs() < 0.01 * wanted.abs();
+        let ([low, high], moved) = reach(&cfg, 468);
+        assert!(near(low, 0.82) && near(high, 1.18) && near(moved, 64.0), "{low} {high} {moved}");
+        let cfg = AugmentConfig { stretch_kind: StretchKind::Window, ..cfg };
+        assert_eq!((cfg.needed_search_px(255), cfg.needed_template_px(127)), (429, 127));
+        let ([low, high], moved) = reach(&cfg, 429);
+        // A window of 0.82 times the side shows a shift of 64 crop pixels as 64 / 0.82.
+        assert!(near(low, 1.0 / 1.18) && near(high, 1.0 / 0.82), "{low} {high}");
+        assert!((74.0..=78.6).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn every_augmentation_can_be_had_alone_and_with_other_constants() {
+        let (z, x) = (square(144, 72, 72, 20), square(352, 176, 176, 30));
+        let at = [176.0, 176.0, 60.0, 60.0];
+        let plain = pair(&z, &x, at, &none(), 1).unwrap();
+        let changes = |cfg: AugmentConfig| {
+            let out = pair(&z, &x, at, &cfg, 1).unwrap();
+            (out.template != plain.template, out.search != plain.search)
+        };
+        assert_eq!(changes(AugmentConfig { blur: 1.0, ..none() }), (false, true));
+        assert_eq!(changes(AugmentConfig { template_blur: 1.0, ..none() }), (true, false));
+        assert_eq!(changes(AugmentConfig { gaussian: 1.0, ..none() }), (true, true));
+        // One pixel averaged is no blur.
+        let one = AugmentConfig { blur: 1.0, blur_min: 1, blur_max: 1, ..none() };
+        assert_eq!(changes(one), (false, false));
+        let still = AugmentConfig { colour: 1.0, colour_strength: 0.0, ..none() };
+        assert_eq!(changes(still), (false, false));
+        // Only red is moved.
+        let red = AugmentConfig { colour: 1.0, colour_axes: [[9.0, 0.0, 0.0], [0.0; 3], [0.0; 3]], ..none() };
+        let out = pair(&z, &x, at, &red, 1).unwrap();
+        let ([r, g, b], [was, green, blue]) = (out.search.pixel(0, 0), plain.search.pixel(0, 0));
+        assert!(r != was && (g, b) == (green, blue), "{r} {g} {b}");
+    }
+
+    /// Draws of the configuration that every preset is built on, as they were before most constants could be set.
+    #[test]
+    fn draws_stay_what_they_were() {
+        let cfg = AugmentConfig { gray: 0.5, colour: 1.0, blur: 1.0, flip: 0.5, ..AugmentConfig::default() };
+        let draws = Draws::new(77, &cfg);
+        let blur = draws.blur.unwrap();
+        let colour = draws.search_colour.unwrap().map(|v| (v * 1e6).round());
+        let found =
+            format!("{} {} {:?} {} {:.6} {colour:?}", draws.gray, draws.flip, draws.shift, blur.side, blur.vertical);
+        assert_eq!(found, "false false [-7, 2] 11 0.082458 [666381.0, 345848.0, -7411534.0]");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn the_target_follows_the_pixels(k in any::<u64>(), dx in 0usize..9, dy in 0usize..9) {
-            let cfg = AugmentConfig { flip: 0.5, ..AugmentConfig::default() };
+        fn the_target_follows_the_pixels(k in any::<u64>(), dx in 0usize..9, dy in 0usize..9, window: bool) {
+            let stretch_kind = if window { StretchKind::Window } else { StretchKind::Crop };
+            let cfg = AugmentConfig { flip: 0.5, stretch_kind, ..AugmentConfig::default() };
             let (cx, cy) = (172 + dx, 172 + dy);
             let (z, x) = (square(144, 72, 72, 20), square(352, cx, cy, 30));
             let out = pair(&z, &x, [cx as f64, cy as f64, 60.0, 60.0], &cfg, k).unwrap();

@@ -9,6 +9,63 @@ pub(super) struct Blur {
     pub vertical: f64,
 }
 
+/// A Gaussian blur.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Gaussian {
+    /// Side of its window, odd.
+    pub side: usize,
+    /// Standard deviation in pixels.
+    pub sigma: f64,
+}
+
+impl Gaussian {
+    /// Weights along one axis, multiples of 2^-16 that are 1 together.
+    fn weights(self) -> Vec<u32> {
+        let reach = (self.side / 2) as f64;
+        let spread = 2.0 * self.sigma.max(1e-3).powi(2);
+        let raw: Vec<f64> = (0..self.side).map(|i| (-(i as f64 - reach).powi(2) / spread).exp()).collect();
+        let unit = 65536.0 / raw.iter().sum::<f64>();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^16")]
+        let mut weights: Vec<u32> = raw.into_iter().map(|w| (w * unit).round() as u32).collect();
+        let others: u32 = weights.iter().enumerate().filter(|(i, _)| *i != self.side / 2).map(|(_, w)| w).sum();
+        if let Some(middle) = weights.get_mut(self.side / 2) {
+            *middle = 65536_u32.saturating_sub(others);
+        }
+        weights
+    }
+}
+
+/// Blurs a square image, columns first, then rows; borders are mirrored.
+pub(super) fn gaussian(image: &mut [u8], side: usize, kernel: Gaussian) {
+    let (weights, stride) = (kernel.weights(), 3 * side);
+    let reach = (kernel.side / 2).cast_signed();
+    let source = image.to_vec();
+    let (mut sums, mut down) = (vec![0_u32; stride], vec![0_u32; stride]);
+    for (y, line) in (0_isize..).zip(image.chunks_exact_mut(stride.max(1))) {
+        sums.fill(0);
+        for (k, weight) in (-reach..).zip(&weights) {
+            let start = mirror(y + k, side) * stride;
+            for (sum, value) in sums.iter_mut().zip(source.get(start..start + stride).unwrap_or_default()) {
+                *sum += u32::from(*value) * weight;
+            }
+        }
+        // 1/256 of a level are kept, so that the second sum still fits.
+        for (value, sum) in down.iter_mut().zip(&sums) {
+            *value = (sum + 128) >> 8;
+        }
+        let column = |x: isize| down.as_chunks::<3>().0.get(mirror(x, side)).copied().unwrap_or_default();
+        for (x, pixel) in (0_isize..).zip(line.as_chunks_mut::<3>().0) {
+            let mut sum = [1_u32 << 23; 3];
+            for (k, weight) in (-reach..).zip(&weights) {
+                for (sum, value) in sum.iter_mut().zip(column(x + k)) {
+                    *sum += value * weight;
+                }
+            }
+            *pixel = sum.map(|sum| (sum >> 24) as u8);
+        }
+    }
+}
+
 /// Replaces colour by luma, 0.299 R + 0.587 G + 0.114 B, rounded.
 pub(super) fn gray(image: &mut [u8]) {
     for [r, g, b] in image.as_chunks_mut::<3>().0 {
@@ -125,6 +182,24 @@ mod tests {
         blur(&mut image.data, 9, Blur { side: 5, vertical: 0.5 });
         // 250 / 5 / 2 on each arm, both together in the middle.
         assert_eq!([(4, 4), (4, 2), (6, 4), (3, 3), (4, 1)].map(|(x, y)| image.pixel(x, y)[0]), [50, 25, 25, 0, 0]);
+    }
+
+    #[test]
+    fn a_point_becomes_a_gaussian() {
+        let mut image = Rgb::filled(9, 9, [0; 3]);
+        image.data[3 * (4 * 9 + 4)] = 255;
+        gaussian(&mut image.data, 9, Gaussian { side: 3, sigma: 1.0 });
+        // Weights 0.2741, 0.4519, 0.2741.
+        let seen = [(4, 4), (5, 4), (4, 3), (3, 3), (6, 4)].map(|(x, y)| image.pixel(x, y)[0]);
+        assert_eq!(seen, [52, 32, 32, 19, 0]);
+        for sigma in [0.0, 0.3, 5.0] {
+            for side in [3, 5, 7] {
+                assert_eq!(Gaussian { side, sigma }.weights().iter().sum::<u32>(), 65536);
+                let mut white = vec![255; 3 * 81];
+                gaussian(&mut white, 9, Gaussian { side, sigma });
+                assert!(white.iter().all(|v| *v == 255), "{side} {sigma}");
+            }
+        }
     }
 
     #[test]

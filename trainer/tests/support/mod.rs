@@ -36,22 +36,27 @@ pub fn picture(side: usize, w: usize, h: usize, seed: u64) -> Rgb {
 /// How one row of the dataset is to be written.
 pub type Damage = fn(video: u32, row: u32, data: &mut RowData);
 
-/// Writes a dataset whose search crops are `search_px` wide; `damage` may spoil rows.
+/// Writes a dataset with the label `made` whose search crops are `search_px` wide; `damage` may spoil rows.
 pub fn dataset(dir: &Path, search_px: u32, damage: Option<Damage>) -> Manifest {
+    labelled(dir, "made", BuildConfig { search_px, ..BuildConfig::default() }, damage)
+}
+
+/// As [`dataset`], with another label and configuration.
+pub fn labelled(dir: &Path, label: &str, config: BuildConfig, damage: Option<Damage>) -> Manifest {
     std::fs::create_dir_all(dir.join(SHARD_DIR)).unwrap();
-    let config = BuildConfig { search_px, ..BuildConfig::default() };
+    let search_px = config.search_px;
     let meta = ShardMeta {
         format: DATASET_FORMAT,
         shard: 0,
         shards: 1,
-        exemplar_px: 127,
+        exemplar_px: config.exemplar_px,
         template_px: 144,
-        context_amount: 0.5,
+        context_amount: config.context_amount,
         semantics: config.semantics,
         jpeg_quality: 90,
         subsampling: "4:2:0".to_owned(),
         datasets: vec![DatasetInfo {
-            name: "made".to_owned(),
+            name: label.to_owned(),
             kind: "sequences".to_owned(),
             search_px,
             source_bytes: false,
@@ -60,7 +65,7 @@ pub fn dataset(dir: &Path, search_px: u32, damage: Option<Damage>) -> Manifest {
         writer: "test".to_owned(),
     };
     let names = Dictionaries {
-        dataset: ["made".to_owned()].into(),
+        dataset: [label.to_owned()].into(),
         video: (0..VIDEOS).map(|v| format!("video-{v}")).collect(),
         track: ["1".to_owned()].into(),
         class: [String::new()].into(),
@@ -73,7 +78,7 @@ pub fn dataset(dir: &Path, search_px: u32, damage: Option<Damage>) -> Manifest {
             let encode = |image: &Rgb| shards::jpeg::encode(image, 90).unwrap();
             let middle = search_px as f32 / 2.0;
             let mut data = RowData {
-                dataset: "made".to_owned(),
+                dataset: label.to_owned(),
                 video: format!("video-{video}"),
                 track: "1".to_owned(),
                 time_ms: -1,
@@ -105,9 +110,9 @@ pub fn dataset(dir: &Path, search_px: u32, damage: Option<Damage>) -> Manifest {
         config_hash: "c0".to_owned(),
         config,
         sources: vec![SourceEntry {
-            dataset: "made".to_owned(),
+            dataset: label.to_owned(),
             kind: "sequences".to_owned(),
-            name: "made".to_owned(),
+            name: label.to_owned(),
             search_px,
             source_bytes: false,
             videos,

@@ -21,7 +21,7 @@ pub const DATASET_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
 /// The model file format this release writes.
 pub const MODEL_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
 /// The checkpoint format this release writes.
-pub const CHECKPOINT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
+pub const CHECKPOINT_FORMAT: FormatVersion = FormatVersion { major: 1, minor: 1 };
 
 /// Why a format version was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -57,9 +57,9 @@ fn parity(data: &Path, out: &Path, steps: &str, overrides: &[String]) -> Result<
     let mut engine = Engine::new(net, Sgd::default(), device);
     let mut values = Vec::new();
     for step in 0..steps {
-        let batch = recipe.batch(step)?;
+        let mut batch = recipe.batch(step)?;
         write_batch(&batch, &recipe, &out.join(format!("batch-{step}.safetensors")))?;
-        let measured = engine.step(&batch, &cfg, 1, cfg.optim.lr_start)?;
+        let measured = engine.step(&mut batch, &cfg, 1, cfg.optim.lr_start)?;
         for v in Measured::read(vec![measured])? {
             values
                 .push(json!({"loss": v.loss, "cls": v.cls, "reg": v.reg, "grad_norm": v.grad_norm, "taken": v.taken}));

@@ -4,7 +4,9 @@
 //! RUN/checkpoints/step-00000100/
 //!   model.safetensors   weights and running statistics, with the model's configuration
 //!   optim.safetensors   momentum buffers under the parameters' names
-//!   state.json          step, hashes, counters
+//!   state.json          step, hashes, counters, and the blake3 hashes of the two files
+//! RUN/epochs/epoch-0001.safetensors   weights after an epoch
+//! RUN/best.safetensors, best.json     weights with the lowest validation loss, and that loss
 //! ```
 //!
 //! A checkpoint is written into a temporary folder, flushed, and renamed, so a folder of that name is whole. Order and
@@ -25,6 +27,12 @@ use std::path::{Path, PathBuf};
 
 /// Folder of checkpoints inside a run folder.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// Folder of the weights after each epoch inside a run folder.
+pub const EPOCHS: &str = "epochs";
+/// Weights with the lowest validation loss inside a run folder.
+pub const BEST: &str = "best.safetensors";
+/// Which ones these are.
+pub const BEST_STATE: &str = "best.json";
 /// Weights inside a checkpoint; also the newest weights inside a run folder.
 pub const MODEL: &str = "model.safetensors";
 const OPTIM: &str = "optim.safetensors";
@@ -75,6 +83,19 @@ pub enum CheckpointError {
         /// Versions.
         source: FormatError,
     },
+    /// A file is not the one that was written.
+    #[error(
+        "{path} is damaged: its hash is {found}, {expected} was written; delete this checkpoint's folder to resume from the one \
+         before"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Hash in `state.json`.
+        expected: String,
+        /// Hash of the file.
+        found: String,
+    },
     /// Weights or momentum cannot be read.
     #[error("checkpoint: {0}; delete this checkpoint's folder to resume from the one before")]
     Model(#[from] ModelError),
@@ -95,8 +116,19 @@ pub enum CheckpointError {
     },
 }
 
+/// The weights with the lowest validation loss so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Steps done then.
+    pub step: u64,
+    /// Epoch then, from 1.
+    pub epoch: u32,
+    /// The loss.
+    pub loss: f64,
+}
+
 /// `state.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Version of the checkpoint format.
     pub format: FormatVersion,
@@ -118,6 +150,12 @@ pub struct State {
     pub bad_in_a_row: u64,
     /// Rows that were replaced because they could not be read.
     pub substituted: u64,
+    /// The best validation so far.
+    #[serde(default)]
+    pub best: Option<Best>,
+    /// blake3 hashes of the files beside this one, hexadecimal; checkpoints before format 1.1 have none.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 impl State {
@@ -135,7 +173,20 @@ impl State {
             bad_steps: 0,
             bad_in_a_row: 0,
             substituted: 0,
+            best: None,
+            files: BTreeMap::new(),
         }
+    }
+
+    /// The bytes of a model file with the run's weights.
+    fn weights(&self, model: &ModelConfig, net: &SiamRpn) -> Vec<u8> {
+        let extra = BTreeMap::from([
+            ("trainer.step".to_owned(), self.step.to_string()),
+            ("trainer.config_hash".to_owned(), self.config_hash.clone()),
+            ("trainer.dataset_hash".to_owned(), self.dataset_hash.clone()),
+            ("trainer.writer".to_owned(), self.writer.clone()),
+        ]);
+        to_bytes(model, net, &extra)
     }
 }
 
@@ -188,16 +239,12 @@ pub fn save(
     let folder = run.join(CHECKPOINTS);
     let path = folder.join(name(state.step));
     let fail = |source: io::Error| CheckpointError::Write { path: path.clone(), source };
-    let extra = BTreeMap::from([
-        ("trainer.step".to_owned(), state.step.to_string()),
-        ("trainer.config_hash".to_owned(), state.config_hash.clone()),
-        ("trainer.dataset_hash".to_owned(), state.dataset_hash.clone()),
-        ("trainer.writer".to_owned(), state.writer.clone()),
-    ]);
-    let weights = to_bytes(model, net, &extra);
+    let weights = state.weights(model, net);
     let optim =
         optim_bytes(&sgd.buffers()).map_err(|reason| CheckpointError::Tensors { path: path.clone(), reason })?;
-    let json = serde_json::to_vec_pretty(state)
+    let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+    let files = BTreeMap::from([(MODEL.to_owned(), hash(&weights)), (OPTIM.to_owned(), hash(&optim))]);
+    let json = serde_json::to_vec_pretty(&State { files, ..state.clone() })
         .map_err(|e| CheckpointError::Tensors { path: path.clone(), reason: e.to_string() })?;
     let write = || {
         std::fs::create_dir_all(&folder)?;
@@ -222,6 +269,47 @@ pub fn save(
         std::fs::remove_dir_all(old).map_err(|source| CheckpointError::Write { path: old.clone(), source })?;
     }
     Ok(path)
+}
+
+/// Writes the weights after `state.epoch` epochs, and deletes all but the `keep` newest ones (0: none).
+///
+/// # Errors
+/// [`CheckpointError::Write`].
+pub fn save_epoch(
+    run: &Path,
+    state: &State,
+    model: &ModelConfig,
+    net: &SiamRpn,
+    keep: usize,
+) -> Result<(), CheckpointError> {
+    let folder = run.join(EPOCHS);
+    let path = folder.join(format!("epoch-{:04}.safetensors", state.epoch));
+    let fail = |source: io::Error| CheckpointError::Write { path: path.clone(), source };
+    std::fs::create_dir_all(&folder).map_err(fail)?;
+    shards::writer::write_atomic(&path, &state.weights(model, net)).map_err(fail)?;
+    if keep > 0 {
+        let name = |e: std::fs::DirEntry| Some((e.file_name().to_str()?.to_owned(), e.path()));
+        let mut all: Vec<(String, PathBuf)> =
+            std::fs::read_dir(&folder).map_err(fail)?.flatten().filter_map(name).collect();
+        all.retain(|(name, _)| name.starts_with("epoch-") && name.ends_with(".safetensors"));
+        all.sort();
+        for (_, old) in all.iter().take(all.len().saturating_sub(keep)) {
+            std::fs::remove_file(old).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the weights of `state.best`, which are those of `net`.
+///
+/// # Errors
+/// [`CheckpointError::Write`].
+pub fn save_best(run: &Path, state: &State, model: &ModelConfig, net: &SiamRpn) -> Result<(), CheckpointError> {
+    let path = run.join(BEST);
+    let fail = |source: io::Error| CheckpointError::Write { path: path.clone(), source };
+    shards::writer::write_atomic(&path, &state.weights(model, net)).map_err(fail)?;
+    let json = serde_json::to_vec_pretty(&state.best).map_err(|e| fail(io::Error::other(e)))?;
+    shards::writer::write_atomic(&run.join(BEST_STATE), &json).map_err(fail)
 }
 
 /// Removes what writes that were cut off left behind.
@@ -279,7 +367,18 @@ pub fn load(
             return Err(CheckpointError::Other { path: checkpoint(), what, expected, found });
         }
     }
-    let model = Model::load(&path.join(MODEL), device)?;
-    let (_, buffers) = read_tensors(&path.join(OPTIM).display().to_string(), &read(OPTIM)?)?;
+    let whole = |file: &str| {
+        let bytes = read(file)?;
+        let found = blake3::hash(&bytes).to_hex().to_string();
+        match state.files.get(file) {
+            Some(expected) if *expected != found => {
+                Err(CheckpointError::Damaged { path: path.join(file), expected: expected.clone(), found })
+            }
+            _ => Ok(bytes),
+        }
+    };
+    let name = |file: &str| path.join(file).display().to_string();
+    let model = Model::from_bytes(&name(MODEL), &whole(MODEL)?, device)?;
+    let (_, buffers) = read_tensors(&name(OPTIM), &whole(OPTIM)?)?;
     Ok(Checkpoint { path: checkpoint(), state, net: model.net, sgd: Sgd::from_buffers(buffers, device) })
 }

@@ -35,7 +35,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad arguments or configuration, 3 done but rows were \
-                          substituted or steps skipped, 130 interrupted after a checkpoint.";
+                          substituted, steps skipped or checkpoints not written in between, 130 interrupted after a checkpoint.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -123,6 +123,9 @@ struct RunArgs {
     /// cpu, cuda:N, or several as in cuda:0,1
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Dataset whose pairs give the validation loss (also several) [default: the videos held out by data.validation_share]
+    #[arg(long, value_name = "DATASET")]
+    validation: Vec<PathBuf>,
     /// Go on from the newest checkpoint in the run folder
     #[arg(long)]
     resume: bool,
@@ -387,8 +390,15 @@ fn trained(args: RunArgs) -> Result<u8, Failure> {
     });
     let mut layers = Layers::from(args.config);
     layers.overrides.extend(args.shuffle_window.map(|n| format!("data.shuffle_window={n}")));
-    let options =
-        Options { data: args.data, out: args.out, layers, device: args.device, resume: args.resume, quiet: args.quiet };
+    let options = Options {
+        data: args.data,
+        validation: args.validation,
+        out: args.out,
+        layers,
+        device: args.device,
+        resume: args.resume,
+        quiet: args.quiet,
+    };
     let summary = train::run(&options, &INTERRUPT)?;
     print(args.json, &summary, |s: &Summary| {
         let loss = s.last.as_ref().and_then(|l| l.loss).map_or("-".to_owned(), |l| format!("{l:.4}"));
@@ -404,7 +414,7 @@ fn trained(args: RunArgs) -> Result<u8, Failure> {
     })?;
     Ok(if summary.interrupted {
         INTERRUPTED
-    } else if summary.substituted > 0 || summary.bad_steps > 0 {
+    } else if summary.substituted > 0 || summary.bad_steps > 0 || summary.unwritten > 0 {
         LOSSY
     } else {
         DONE

@@ -26,8 +26,8 @@ pub enum StepError {
     /// The labels of the batch have the wrong size.
     #[error(transparent)]
     Labels(#[from] LossError),
-    /// The device lost the result.
-    #[error("reading results from the device failed: {0}")]
+    /// The device gave up.
+    #[error("the device failed: {0}")]
     Device(String),
     /// The replicas do not agree on a gradient.
     #[error(transparent)]
@@ -73,6 +73,18 @@ pub struct Values {
     pub grad_norm: f64,
     /// Was the step taken?
     pub taken: bool,
+}
+
+impl StepError {
+    /// Is it that the device has too little memory?
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        let Self::Device(text) = self else { return false };
+        let text = text.to_lowercase();
+        let words =
+            ["out of memory", "outofmemory", "out_of_memory", "buffertoobig", "memory allocation of", "can't allocate"];
+        words.iter().any(|word| text.contains(word))
+    }
 }
 
 impl Measured {
@@ -207,6 +219,12 @@ impl Engine {
         Ok(engine)
     }
 
+    /// The first device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.lead.device
+    }
+
     /// The network; of several replicas the first, which differs from the others in its running statistics only.
     #[must_use]
     pub fn net(&self) -> &SiamRpn {
@@ -236,12 +254,9 @@ impl Engine {
                 let _gone = jobs.send(Arc::clone(&job));
             }
         }
-        let found = if self.others.is_empty() {
-            self.lead.step(&job, 0, self.sync.as_ref())
-        } else {
-            let step = AssertUnwindSafe(|| self.lead.step(&job, 0, self.sync.as_ref()));
-            catch_unwind(step).unwrap_or_else(|reason| Err(StepError::Device(said(&*reason))))
-        };
+        // Burn's backends panic where a device fails.
+        let step = AssertUnwindSafe(|| self.lead.step(&job, 0, self.sync.as_ref()));
+        let found = catch_unwind(step).unwrap_or_else(|reason| Err(StepError::Device(said(&*reason))));
         if found.is_err() {
             self.sync.abort();
         }

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A run folder holds `config.toml` (the effective configuration), `metrics.jsonl` and `metrics.csv`,
-//! `checkpoints/step-00000100/` and `model.safetensors` (the newest weights). On the CPU the same seed, configuration
+//! `checkpoints/step-00000100/`, `epochs/epoch-0001.safetensors`, `best.safetensors` (by validation loss) and
+//! `model.safetensors` (the newest weights). On the CPU the same seed, configuration
 //! and dataset give the same bits, interrupted or not.
 
 pub mod augment;
@@ -30,3 +31,4 @@ mod replica;
 pub mod schedule;
 pub mod sync;
 pub mod train;
+pub mod validate;

@@ -111,8 +111,14 @@ impl Writer {
     pub fn write(&mut self, line: &Line) -> Result<(), MetricsError> {
         let json = serde_json::to_string(line).unwrap_or_default();
         for ((path, file), text) in [(&mut self.jsonl, json), (&mut self.csv, line.csv())] {
-            file.write_all(format!("{text}\n").as_bytes())
-                .map_err(|source| MetricsError { path: path.clone(), source })?;
+            let before = file.metadata().map(|m| m.len());
+            if let Err(source) = file.write_all(format!("{text}\n").as_bytes()) {
+                // A full disk may have taken half a line; the next one must not be joined to it.
+                if let Ok(before) = before {
+                    let _still_full = file.set_len(before);
+                }
+                return Err(MetricsError { path: path.clone(), source });
+            }
         }
         Ok(())
     }
@@ -136,6 +142,23 @@ fn keep(path: &Path, header: Option<&str>, wanted: impl Fn(&str) -> bool) -> io:
     }
     shards::writer::write_atomic(path, text.as_bytes())?;
     OpenOptions::new().append(true).open(path)
+}
+
+/// The loss on pairs that are not trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Steps done.
+    pub step: u64,
+    /// Epoch of the last of them, from 1.
+    pub epoch: u32,
+    /// Weighted total loss.
+    pub loss: f64,
+    /// Classification loss.
+    pub cls: f64,
+    /// Regression loss.
+    pub reg: f64,
+    /// Pairs it is the mean of.
+    pub pairs: usize,
 }
 
 /// Progress on standard error: a bar on a terminal, plain lines elsewhere, nothing when quiet.

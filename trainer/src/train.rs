@@ -1,6 +1,6 @@
 //! `trainer run`: the loop over steps, with metrics, checkpoints, resume and interruption.
 
-use crate::checkpoint::{self, CheckpointError, MODEL, State};
+use crate::checkpoint::{self, Best, CheckpointError, MODEL, State};
 use crate::config::{self, ConfigError, Layers};
 use crate::engine::{Engine, Measured, StepError, Values};
 use crate::init::{self, InitError};
@@ -8,6 +8,7 @@ use crate::loader::{LoadError, Loader, Recipe};
 use crate::metrics::{Line, MetricsError, Progress, Writer};
 use crate::optim::Sgd;
 use crate::schedule::learning_rate;
+use crate::validate::Validator;
 use schemas::train::TrainConfig;
 use serde::Serialize;
 use siamrpn::device::{Device, DeviceError, devices};
@@ -60,9 +61,25 @@ pub enum TrainError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The device has too little memory for a step.
+    #[error(
+        "out of memory on {device} in a step of {batch} pairs{}: {reason}; try {}, then --resume or a new run (the last \
+         checkpoint is whole)", parts(*accumulate), advice(*batch, *accumulate)
+    )]
+    Memory {
+        /// The device or devices.
+        device: String,
+        /// Pairs of a step.
+        batch: usize,
+        /// Parts of a step on each device.
+        accumulate: usize,
+        /// What the device said.
+        reason: String,
+    },
     /// Too many steps in a row were not finite.
     #[error(
-        "loss or gradients were not finite for {in_a_row} steps in a row, up to step {step}: no such step was taken; lower \
+        "loss or gradients were not finite (or the loss above optim.max_loss) for {in_a_row} steps in a row, up to step {step}: \
+         no such step was taken; lower \
          optim.lr_start, lengthen optim.warmup_epochs or lower optim.clip_norm, then start a new run (the last \
          checkpoint is whole)"
     )]
@@ -72,6 +89,22 @@ pub enum TrainError {
         /// Steps done.
         step: u64,
     },
+}
+
+fn parts(accumulate: usize) -> String {
+    if accumulate > 1 { format!(" in {accumulate} parts") } else { String::new() }
+}
+
+/// What needs half the memory.
+fn advice(batch: usize, accumulate: usize) -> String {
+    match batch / accumulate.max(1) {
+        0 | 1 => "model.train_search_px or model.trunk.widths smaller".to_owned(),
+        _ => format!(
+            "run.accumulate={} (the same batch in more parts) or run.batch={}",
+            2 * accumulate.max(1),
+            batch / 2
+        ),
+    }
 }
 
 impl TrainError {
@@ -99,6 +132,8 @@ pub struct Options {
     pub out: PathBuf,
     /// The configuration's layers.
     pub layers: Layers,
+    /// Datasets whose pairs give the validation loss; without one, the videos that the configuration holds out.
+    pub validation: Vec<PathBuf>,
     /// `cpu`, `cuda:0`, or several as in `cuda:0,1`.
     pub device: String,
     /// Go on with what is in the run folder.
@@ -122,6 +157,10 @@ pub struct Summary {
     pub bad_steps: u64,
     /// Pairs that others stood in for.
     pub substituted: u64,
+    /// Checkpoints and lines of metrics that could not be written; later ones could.
+    pub unwritten: u64,
+    /// The best validation, if there was one.
+    pub best: Option<Best>,
     /// Was the run interrupted?
     pub interrupted: bool,
     /// The newest weights.
@@ -168,6 +207,14 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
         options.device,
         cfg.run.seed
     ));
+    let validator = if recipe.draws() || !options.validation.is_empty() {
+        Validator::open(&options.data, &options.validation, &cfg)?
+    } else {
+        None
+    };
+    if validator.is_none() && cfg.data.validation_share > 0.0 {
+        progress.say("no validation: the pairs were laid out without the held-out videos; --validation names others");
+    }
     if recipe.left_out() > 0 {
         let (left_out, rows) = (recipe.left_out(), recipe.dataset().rows());
         progress
@@ -187,12 +234,15 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
         clock: Instant::now(),
         wait: Duration::ZERO,
         last: None,
+        validator,
+        unwritten: 0,
+        device: &options.device,
         end,
     };
     let interrupted = training.steps(interrupt);
     progress.finish();
     let interrupted = interrupted?;
-    let Training { state, last, .. } = training;
+    let Training { state, last, unwritten, .. } = training;
     Ok(Summary {
         step: state.step,
         steps: end,
@@ -200,6 +250,8 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
         last,
         bad_steps: state.bad_steps,
         substituted: state.substituted,
+        unwritten,
+        best: state.best,
         interrupted,
         model: out.join(MODEL),
     })
@@ -275,6 +327,11 @@ struct Training<'a> {
     /// Time spent waiting for the loader in it.
     wait: Duration,
     last: Option<Line>,
+    validator: Option<Validator>,
+    /// What could not be written.
+    unwritten: u64,
+    /// The devices' names, for messages.
+    device: &'a str,
     end: u64,
 }
 
@@ -303,18 +360,30 @@ impl Training<'_> {
             self.wait += asked.elapsed();
             let epoch = self.recipe.epoch(batch.step);
             let lr = learning_rate(&self.cfg.optim, self.cfg.run.epochs, epoch);
-            self.pending.push(self.engine.step(&mut batch, self.cfg, epoch, lr)?);
+            let measured = self.engine.step(&mut batch, self.cfg, epoch, lr);
+            self.pending.push(measured.map_err(|e| self.failed(e))?);
             self.state.step = batch.step + 1;
             self.state.epoch = epoch;
             self.state.substituted += batch.substituted;
             loader.give_back(batch);
             let due = |every: u64| every > 0 && self.state.step.is_multiple_of(every);
-            let save = due(self.cfg.run.checkpoint_every) || due(self.recipe.steps_per_epoch());
-            if save || due(self.cfg.run.log_every) {
+            let epoch_ends = due(self.recipe.steps_per_epoch());
+            let save = due(self.cfg.run.checkpoint_every) || epoch_ends;
+            let validate = self.validator.is_some() && (due(self.cfg.run.validate_every) || epoch_ends);
+            if save || validate || due(self.cfg.run.log_every) {
                 self.flush()?;
             }
-            if save {
-                self.save()?;
+            if validate {
+                self.validate()?;
+            }
+            if epoch_ends {
+                let keep = self.cfg.run.keep_epochs;
+                let saved = checkpoint::save_epoch(self.out, &self.state, &self.cfg.model, self.engine.net(), keep);
+                self.attempt(saved)?;
+            }
+            if save && self.state.step < self.end {
+                let saved = self.save();
+                self.attempt(saved)?;
             }
         }
         self.flush()?;
@@ -324,7 +393,7 @@ impl Training<'_> {
 
     /// Reads the measurements since the last line and writes the next one.
     fn flush(&mut self) -> Result<(), TrainError> {
-        let values = Measured::read(std::mem::take(&mut self.pending))?;
+        let values = Measured::read(std::mem::take(&mut self.pending)).map_err(|e| self.failed(e))?;
         if values.is_empty() {
             return Ok(());
         }
@@ -359,7 +428,10 @@ impl Training<'_> {
             substituted: self.state.substituted,
             steps,
         };
-        self.metrics.write(&line)?;
+        if let Err(error) = self.metrics.write(&line) {
+            self.unwritten += 1;
+            self.progress.say(&format!("{error}; training goes on"));
+        }
         self.progress.show(&line);
         self.last = Some(line);
         self.since = self.state.step;
@@ -371,8 +443,49 @@ impl Training<'_> {
         Ok(())
     }
 
+    /// Says why a step failed.
+    fn failed(&self, error: StepError) -> TrainError {
+        if !error.is_memory() {
+            return error.into();
+        }
+        let run = &self.cfg.run;
+        let (device, batch, accumulate) = (self.device.to_owned(), run.batch, run.accumulate.max(1));
+        TrainError::Memory { device, batch, accumulate, reason: error.to_string() }
+    }
+
+    /// The loss on what is not trained on; the weights are kept if there were none better.
+    fn validate(&mut self) -> Result<(), TrainError> {
+        let Some(validator) = &self.validator else { return Ok(()) };
+        let at = (self.state.step, self.state.epoch);
+        let found = validator.run(self.engine.net(), self.engine.device(), self.cfg, at)?;
+        self.progress.say(&format!(
+            "epoch {} step {}: validation loss {:.4} (cls {:.4}, reg {:.4})",
+            found.epoch, found.step, found.loss, found.cls, found.reg
+        ));
+        if found.loss.is_finite() && self.state.best.as_ref().is_none_or(|best| found.loss < best.loss) {
+            self.state.best = Some(Best { step: found.step, epoch: found.epoch, loss: found.loss });
+            let saved = checkpoint::save_best(self.out, &self.state, &self.cfg.model, self.engine.net());
+            self.attempt(saved)?;
+        }
+        // Steps are not slower for it.
+        self.clock = Instant::now();
+        Ok(())
+    }
+
+    /// What cannot be written now (a full disk) may be written later: training goes on, and says so.
+    fn attempt(&mut self, written: Result<(), CheckpointError>) -> Result<(), TrainError> {
+        match written {
+            Err(error @ CheckpointError::Write { .. }) => {
+                self.unwritten += 1;
+                self.progress.say(&format!("{error}; training goes on, the next checkpoint is tried again"));
+                Ok(())
+            }
+            written => Ok(written?),
+        }
+    }
+
     /// Writes a checkpoint, unless this step has one.
-    fn save(&mut self) -> Result<(), TrainError> {
+    fn save(&mut self) -> Result<(), CheckpointError> {
         if self.saved == self.state.step && self.out.join(MODEL).exists() {
             return Ok(());
         }

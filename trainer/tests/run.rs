@@ -20,6 +20,7 @@ fn options(data: &Path, out: &Path, more: &[&str]) -> Options {
         data: vec![data.to_path_buf()],
         out: out.to_path_buf(),
         layers: layers(more),
+        validation: Vec::new(),
         device: "cpu".to_owned(),
         resume: false,
         quiet: true,
@@ -158,7 +159,7 @@ fn a_damaged_or_newer_checkpoint_is_refused_by_name() {
     train(&options(&p.data, &out, &["run.max_steps=1"]));
     let state = out.join("checkpoints/step-00000001/state.json");
     let text = std::fs::read_to_string(&state).unwrap();
-    for (broken, part) in [(text.replace("\"1.0\"", "\"2.0\""), "newer"), (text[..40].to_owned(), "damaged")] {
+    for (broken, part) in [(text.replace("\"1.1\"", "\"2.0\""), "newer"), (text[..40].to_owned(), "damaged")] {
         std::fs::write(&state, broken).unwrap();
         let e = run(&resume(&p.data, &out, &[]), &NEVER).unwrap_err();
         assert!(e.to_string().contains(part) && e.to_string().contains("step-00000001"), "{e}");
@@ -205,4 +206,101 @@ fn learning_makes_the_loss_smaller() {
     let lines = lines(&out);
     let (first, last) = (lines[0].loss.unwrap(), lines[5].loss.unwrap());
     assert!(last < 0.8 * first, "{first} to {last}");
+}
+
+#[test]
+fn held_out_videos_give_a_validation_and_the_best_weights() {
+    let p = place();
+    let out = p.root.join("run");
+    let more = ["run.epochs=3", "data.validation_share=0.4", "run.validation_pairs=5", "run.keep_epochs=2"];
+    let summary = train(&options(&p.data, &out, &more));
+    let best = summary.best.unwrap();
+    assert!(best.loss.is_finite() && (1..=3).contains(&best.epoch));
+    let read = |name: &str| std::fs::read(out.join(name)).unwrap();
+    assert_eq!(read("best.safetensors"), read(&format!("epochs/epoch-{:04}.safetensors", best.epoch)));
+    let text: checkpoint::Best = serde_json::from_slice(&read("best.json")).unwrap();
+    assert_eq!(text, best);
+    assert_eq!(read("model.safetensors"), read("epochs/epoch-0003.safetensors"));
+    assert!(!out.join("epochs/epoch-0001.safetensors").exists(), "only two are kept");
+    // Validations change nothing, and a resumed run knows the best one before.
+    let parts = p.root.join("parts");
+    train(&options(&p.data, &parts, &[&more[..], &["run.max_steps=5", "run.validate_every=1"]].concat()));
+    let again = train(&resume(&p.data, &parts, &["run.max_steps=0", "run.validate_every=0"]));
+    assert_eq!(weights(&parts), weights(&out));
+    assert!(again.best.unwrap().loss <= best.loss);
+    // Another dataset instead, and none to be had.
+    let named =
+        Options { validation: vec![p.data.clone()], ..options(&p.data, &p.root.join("named"), &["run.max_steps=6"]) };
+    assert!(train(&named).best.is_some());
+    let e = run(&options(&p.data, &p.root.join("none"), &["data.validation_share=1e-9"]), &NEVER).unwrap_err();
+    assert!(e.to_string().contains("data.validation_share") && e.to_string().contains("--validation"), "{e}");
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_while_costs_checkpoints_and_nothing_else() {
+    let p = place();
+    let more = ["run.epochs=1", "run.steps_per_epoch=40", "run.checkpoint_every=1", "run.log_every=1"];
+    let (straight, out) = (p.root.join("straight"), p.root.join("run"));
+    train(&options(&p.data, &straight, &more));
+    std::fs::create_dir(&out).unwrap();
+    let blocked = out.join("checkpoints");
+    std::fs::write(&blocked, "a file where the folder should be").unwrap();
+    let options = Options { resume: true, ..options(&p.data, &out, &more) };
+    let summary = std::thread::scope(|scope| {
+        let training = scope.spawn(|| train(&options));
+        while std::fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |t| t.lines().count()) < 3 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        std::fs::remove_file(&blocked).unwrap();
+        training.join().unwrap()
+    });
+    assert!((2..40).contains(&summary.unwritten), "{}", summary.unwritten);
+    assert_eq!(weights(&out), weights(&straight));
+    assert_eq!(lines(&out).len(), 40);
+}
+
+#[test]
+fn a_flipped_byte_in_a_checkpoint_is_found_by_its_hash() {
+    let p = place();
+    let out = p.root.join("run");
+    train(&options(&p.data, &out, &["run.max_steps=1"]));
+    for file in ["model.safetensors", "optim.safetensors"] {
+        let path = out.join("checkpoints/step-00000001").join(file);
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        let last = bad.len() - 2;
+        bad[last] ^= 1;
+        std::fs::write(&path, bad).unwrap();
+        let e = run(&resume(&p.data, &out, &[]), &NEVER).unwrap_err().to_string();
+        assert!(e.contains(file) && e.contains("damaged") && e.contains("hash"), "{e}");
+        std::fs::write(&path, good).unwrap();
+    }
+    train(&resume(&p.data, &out, &["run.max_steps=2"]));
+}
+
+#[test]
+fn a_loss_that_explodes_is_skipped_and_stops_the_run() {
+    let p = place();
+    let out = p.root.join("run");
+    let more = ["optim.max_loss=1e-6", "run.max_bad_steps=4", "run.log_every=2", "run.max_steps=20"];
+    let e = run(&options(&p.data, &out, &more), &NEVER).unwrap_err();
+    assert!(matches!(e, TrainError::Diverged { in_a_row: 4, step: 4 }), "{e}");
+    assert!(e.to_string().contains("optim.max_loss"), "{e}");
+}
+
+#[test]
+fn too_little_memory_is_told_with_what_fits() {
+    use trainer::engine::StepError;
+    for text in
+        ["CUDA_ERROR_OUT_OF_MEMORY", "BufferTooBig(123)", "memory allocation of 80 bytes failed", "Out of memory"]
+    {
+        assert!(StepError::Device(text.to_owned()).is_memory(), "{text}");
+    }
+    assert!(!StepError::Device("illegal address".to_owned()).is_memory());
+    let said = |batch: usize, accumulate: usize| {
+        TrainError::Memory { device: "cuda:0".to_owned(), batch, accumulate, reason: "full".to_owned() }.to_string()
+    };
+    assert!(said(64, 1).contains("run.accumulate=2") && said(64, 1).contains("run.batch=32"), "{}", said(64, 1));
+    assert!(said(64, 4).contains("in 4 parts") && said(64, 4).contains("run.accumulate=8"), "{}", said(64, 4));
+    assert!(said(4, 4).contains("trunk.widths"), "{}", said(4, 4));
 }

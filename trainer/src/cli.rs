@@ -2,13 +2,17 @@
 //!
 //! Results on standard output, talk on standard error; exit codes as in [`schemas::exit`].
 
+mod commands;
+
 use crate::bench::{self, Figures, Subject};
 use crate::check;
 use crate::config::Layers;
+use crate::evaluate::EvaluateError;
 use crate::export::{self, ExportError, Exported, Format};
 use crate::init;
 use crate::metrics::talk;
 use crate::train::{self, Options, Summary, TrainError};
+use commands::{EvalArgs, TuneArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::exit::{DONE, FAILED, INTERRUPTED, LOSSY, USAGE};
 use schemas::model::ModelConfig;
@@ -45,6 +49,10 @@ enum Command {
     Run(RunArgs),
     /// Measure the loader, the model, or both
     Bench(BenchArgs),
+    /// Track a VOT data set with the weights of a run's epochs and compare them
+    Eval(EvalArgs),
+    /// Search the tracker's constants for a model on a data set that is not the one it will be judged by
+    Tune(TuneArgs),
     /// Convert other weights to a model file to start from
     Import(ImportArgs),
     /// Write a model for other programs: ONNX graphs, or a model file of half the size
@@ -293,6 +301,12 @@ impl From<siamrpn::model::ModelError> for Failure {
     }
 }
 
+impl From<EvaluateError> for Failure {
+    fn from(error: EvaluateError) -> Self {
+        Self { code: error.exit(), error: error.into() }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self { code: FAILED, error: error.into() }
@@ -301,6 +315,18 @@ impl From<io::Error> for Failure {
 
 /// Set by Ctrl-C or SIGTERM.
 static INTERRUPT: AtomicBool = AtomicBool::new(false);
+
+/// The first Ctrl-C or SIGTERM sets [`INTERRUPT`] and says `text`, the second ends the program at once.
+fn catch_interrupts(text: &'static str) {
+    INTERRUPT.store(false, Ordering::Relaxed);
+    // A handler that is there already (a second run in one process) stays.
+    let _present = ctrlc::set_handler(move || {
+        if INTERRUPT.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        talk(text);
+    });
+}
 
 /// Runs the command line `args` (the first one is the program's name) and answers the exit code.
 pub fn run<I, T>(args: I) -> ExitCode
@@ -321,6 +347,8 @@ where
         Command::Check(args) => ("check", checked(args)),
         Command::Run(args) => ("run", trained(args)),
         Command::Bench(args) => ("bench", benched(args)),
+        Command::Eval(args) => ("eval", commands::evaluated(args)),
+        Command::Tune(args) => ("tune", commands::tuned(args)),
         Command::Import(args) => ("import", imported(args)),
         Command::Export(args) => ("export", exported(&args)),
     };
@@ -380,14 +408,7 @@ fn checked(args: CheckArgs) -> Result<u8, Failure> {
 
 fn trained(args: RunArgs) -> Result<u8, Failure> {
     args.cache.clone().install();
-    INTERRUPT.store(false, Ordering::Relaxed);
-    // A second signal ends the program at once; a handler that is there already (a second run in one process) stays.
-    let _present = ctrlc::set_handler(|| {
-        if INTERRUPT.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        talk("interrupted: finishing the step and writing a checkpoint (once more to stop at once)");
-    });
+    catch_interrupts("interrupted: finishing the step and writing a checkpoint (once more to stop at once)");
     let mut layers = Layers::from(args.config);
     layers.overrides.extend(args.shuffle_window.map(|n| format!("data.shuffle_window={n}")));
     let options = Options {

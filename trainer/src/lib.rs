@@ -6,6 +6,7 @@
 //! replica     a device's share of a step                 sync     how devices agree on a gradient
 //! optim       SGD as PyTorch does it                     checkpoint, metrics   what a run leaves behind
 //! train       the loop (`trainer run`)                   check, bench, profile, init, export, cli   other commands
+//! evaluate    epochs on a VOT data set, and a search for the tracker's constants (`trainer eval`, `trainer tune`)
 //! ```
 //!
 //! A run folder holds `config.toml` (the effective configuration), `metrics.jsonl` and `metrics.csv`,
@@ -20,12 +21,14 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod evaluate;
 pub mod export;
 pub mod fit;
 pub mod init;
 pub mod loader;
 pub mod metrics;
 pub mod optim;
+pub mod plot;
 pub mod profile;
 mod replica;
 pub mod schedule;

@@ -197,6 +197,28 @@ fn check_draws_and_reports() {
 }
 
 #[test]
+fn several_datasets_are_named_one_by_one_and_what_does_not_go_together_is_a_wrong_argument() {
+    let p = place();
+    let other = p.root.join("other");
+    support::labelled(&other, "other", schemas::build::BuildConfig::default(), None);
+    let out = p.root.join("out");
+    let run = |more: &[&str], code| {
+        let both = ["run", "--data", &p.data, "--data", text(&other), "--out", text(&out), "--json"];
+        expect(&small(&both).into_iter().chain(more.iter().copied()).collect::<Vec<_>>(), code)
+    };
+    let (_, err) = run(&["data.share_by_dataset={ made = 1, vid = 1 }"], 2);
+    assert!(err.contains("vid") && err.contains("made, other"), "{err}");
+    let mix = ["data.share_by_dataset={ made = 3, other = 1 }", "data.pairs_per_epoch=9", "data.min_aspect=0.74"];
+    let (json, err) = run(&mix, 0);
+    let summary: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&summary["step"], &summary["steps"]), (&8.into(), &8.into()));
+    assert!(err.contains("6 of 48 rows are not drawn"), "{err}");
+    let alone = ["run", "--data", &p.data, "--out", text(&out), "--resume", "data.share_by_dataset.other=0"];
+    let (_, err) = expect(&alone, 2);
+    assert!(err.contains("other, which the data does not have"), "{err}");
+}
+
+#[test]
 fn bench_prints_one_json_object() {
     let p = place();
     for subject in ["loader", "model", "train"] {

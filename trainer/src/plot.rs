@@ -45,7 +45,8 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 fn draw(title: &str, axis: &str, series: &[Series], text: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let finite = |s: &Series| s.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect::<Vec<_>>();
+    let finite =
+        |s: &Series| s.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect::<Vec<_>>();
     let curves: Vec<(&str, Vec<(f64, f64)>)> = series.iter().map(|s| (s.name.as_str(), finite(s))).collect();
     let all = || curves.iter().flat_map(|(_, points)| points.iter().copied());
     let ((left, right), (low, high)) = (range(all().map(|p| p.0)), range(all().map(|p| p.1)));
@@ -71,7 +72,7 @@ fn draw(title: &str, axis: &str, series: &[Series], text: &mut String) -> Result
     for ((name, points), colour) in curves.iter().zip(COLOURS.iter().cycle()) {
         let style = colour.stroke_width(2);
         chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))?
+            .draw_series(std::iter::once(PathElement::new(points.clone(), style)))?
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
         if points.len() < 40 {

@@ -44,7 +44,8 @@ impl TestSet {
                 let first = picture(sequence, 0)?;
                 (sequence.width, sequence.height) = (Some(first.width as u32), Some(first.height as u32));
             }
-            let names: Vec<_> = sequence.frames.iter().map(|f| f.file_name().unwrap_or_default().to_string_lossy()).collect();
+            let names: Vec<_> =
+                sequence.frames.iter().map(|f| f.file_name().unwrap_or_default().to_string_lossy()).collect();
             let truth: Vec<String> = sequence.groundtruth.iter().map(ToString::to_string).collect();
             let text = serde_json::json!([sequence.name, sequence.size(), truth, names]).to_string();
             hash.update(text.as_bytes());

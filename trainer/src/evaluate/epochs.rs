@@ -48,7 +48,8 @@ pub(super) fn weights(run: &Path, wanted: Epochs) -> Result<Vec<(u32, PathBuf)>,
         return Ok(vec![(0, run.to_path_buf())]);
     }
     let folder = run.join(EPOCHS);
-    let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok();
+    let number =
+        |path: &Path| path.file_name()?.to_str()?.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok();
     let mut there: Vec<(u32, PathBuf)> = std::fs::read_dir(&folder)
         .into_iter()
         .flatten()
@@ -138,7 +139,7 @@ impl EpochRow {
                 ..none
             },
             Measured::Ope(s) => Self {
-                accuracy: Some(s.average_overlap),
+                accuracy: s.average_overlap,
                 success_auc: Some(s.success_auc),
                 precision_20: Some(s.precision_20),
                 ..none
@@ -223,15 +224,25 @@ pub fn evaluate(options: &EvalOptions, stop: &AtomicBool, say: &dyn Fn(&str)) ->
                 let measured = measure(&set, &runs, rules)?;
                 let row = EpochRow::of(epoch, digest, &measured);
                 let dialect = options.dialect.to_string();
-                let kept =
-                    Kept { dataset: set.digest.clone(), protocol: options.protocol, dialect, row: row.clone(), measured };
+                let kept = Kept {
+                    dataset: set.digest.clone(),
+                    protocol: options.protocol,
+                    dialect,
+                    row: row.clone(),
+                    measured,
+                };
                 write_json(&place, &kept)?;
                 made += 1;
                 row
             }
         };
         let value = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.4}"));
-        say(&format!("epoch {epoch} ({} of {count}): accuracy {}, EAO {}", number + 1, value(row.accuracy), value(row.eao)));
+        say(&format!(
+            "epoch {epoch} ({} of {count}): accuracy {}, EAO {}",
+            number + 1,
+            value(row.accuracy),
+            value(row.eao)
+        ));
         rows.push(row);
     }
     let best = rows.iter().fold(None::<&EpochRow>, |best, row| match best {

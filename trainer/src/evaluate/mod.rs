@@ -95,9 +95,11 @@ impl EvaluateError {
     pub fn exit(&self) -> u8 {
         match self {
             Self::Interrupted => schemas::exit::INTERRUPTED,
-            Self::Epochs { .. } | Self::NoEpoch { .. } | Self::NoSequence { .. } | Self::OtherSearch { .. } | Self::Config(_) => {
-                schemas::exit::USAGE
-            }
+            Self::Epochs { .. }
+            | Self::NoEpoch { .. }
+            | Self::NoSequence { .. }
+            | Self::OtherSearch { .. }
+            | Self::Config(_) => schemas::exit::USAGE,
             _ => schemas::exit::FAILED,
         }
     }

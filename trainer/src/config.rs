@@ -379,6 +379,7 @@ pub fn hash(cfg: &TrainConfig) -> Result<String, ConfigError> {
         grad_sync: neutral.grad_sync,
         prefetch: neutral.prefetch,
         log_every: neutral.log_every,
+        tensorboard: neutral.tensorboard,
         checkpoint_every: neutral.checkpoint_every,
         keep_last: neutral.keep_last,
         keep_epochs: neutral.keep_epochs,

@@ -4,7 +4,7 @@
 //! config      preset < TOML file < key=value            loader   rows -> augment -> batches, ahead of the loop
 //! schedule    learning rate of an epoch                  engine   one step, on one device or shared by several
 //! replica     a device's share of a step                 sync     how devices agree on a gradient
-//! optim       SGD as PyTorch does it                     checkpoint, metrics   what a run leaves behind
+//! optim       SGD as PyTorch does it                     checkpoint, metrics, tensorboard, report   what a run leaves behind
 //! train       the loop (`trainer run`)                   check, bench, profile, init, export, cli   other commands
 //! evaluate    epochs on a VOT data set, and a search for the tracker's constants (`trainer eval`, `trainer tune`)
 //! ```
@@ -31,7 +31,9 @@ pub mod optim;
 pub mod plot;
 pub mod profile;
 mod replica;
+pub mod report;
 pub mod schedule;
 pub mod sync;
+pub mod tensorboard;
 pub mod train;
 pub mod validate;

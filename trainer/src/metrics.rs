@@ -1,5 +1,6 @@
 //! What a run writes about itself: one line of JSONL and of CSV per logging interval, and progress for a person.
 
+use crate::tensorboard::{self, Events};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub const JSONL: &str = "metrics.jsonl";
 /// Name of the CSV file in a run folder.
 pub const CSV: &str = "metrics.csv";
+/// Name of the file of validations in a run folder.
+pub const VALIDATION: &str = "validation.jsonl";
 
 /// One line: the steps since the line before, up to and including `step`. Losses and norms are means over the steps
 /// that were taken; `null` when there was none.
@@ -83,45 +86,83 @@ pub struct MetricsError {
 pub struct Writer {
     jsonl: (PathBuf, File),
     csv: (PathBuf, File),
+    validation: (PathBuf, File),
+    events: Option<Events>,
 }
 
 impl Writer {
-    /// Opens the files in `run`. Lines of steps after `step` (and a line cut off in its middle) are removed: those
-    /// steps are about to be done again.
+    /// Opens the files in `run`, one for TensorBoard among them if asked for. Lines of steps after `step` (and a line cut
+    /// off in its middle) are removed: those steps are about to be done again.
     ///
     /// # Errors
     /// [`MetricsError`].
-    pub fn open(run: &Path, step: u64) -> Result<Self, MetricsError> {
-        let (jsonl, csv) = (run.join(JSONL), run.join(CSV));
-        let open = |path: &PathBuf, header: Option<&str>, step_of: &dyn Fn(&str) -> Option<u64>| {
-            keep(path, header, |line| step_of(line).is_some_and(|s| s <= step))
+    pub fn open(run: &Path, step: u64, tensorboard: bool) -> Result<Self, MetricsError> {
+        let open = |name: &str, header: Option<&str>, step_of: &dyn Fn(&str) -> Option<u64>| {
+            let path = run.join(name);
+            keep(&path, header, |line| step_of(line).is_some_and(|s| s <= step))
                 .map(|file| (path.clone(), file))
-                .map_err(|source| MetricsError { path: path.clone(), source })
+                .map_err(|source| MetricsError { path, source })
         };
+        let events = tensorboard.then(|| Events::create(run, step)).transpose();
+        let events = events.map_err(|source| MetricsError { path: run.join(tensorboard::FOLDER), source })?;
         Ok(Self {
-            jsonl: open(&jsonl, None, &|l| serde_json::from_str::<Line>(l).ok().map(|l| l.step))?,
-            csv: open(&csv, Some(Line::HEADER), &|l| l.split(',').next().and_then(|s| s.parse().ok()))?,
+            jsonl: open(JSONL, None, &|l| serde_json::from_str::<Line>(l).ok().map(|l| l.step))?,
+            csv: open(CSV, Some(Line::HEADER), &|l| l.split(',').next().and_then(|s| s.parse().ok()))?,
+            validation: open(VALIDATION, None, &|l| serde_json::from_str::<Validation>(l).ok().map(|v| v.step))?,
+            events,
         })
     }
 
-    /// Appends a line to both files.
+    /// Appends a line to all files.
     ///
     /// # Errors
     /// [`MetricsError`].
     pub fn write(&mut self, line: &Line) -> Result<(), MetricsError> {
-        let json = serde_json::to_string(line).unwrap_or_default();
-        for ((path, file), text) in [(&mut self.jsonl, json), (&mut self.csv, line.csv())] {
-            let before = file.metadata().map(|m| m.len());
-            if let Err(source) = file.write_all(format!("{text}\n").as_bytes()) {
-                // A full disk may have taken half a line; the next one must not be joined to it.
-                if let Ok(before) = before {
-                    let _still_full = file.set_len(before);
-                }
-                return Err(MetricsError { path: path.clone(), source });
-            }
-        }
-        Ok(())
+        append(&mut self.jsonl, serde_json::to_string(line).unwrap_or_default())?;
+        append(&mut self.csv, line.csv())?;
+        self.show(
+            line.step,
+            &[
+                ("train/loss", line.loss),
+                ("train/cls", line.cls),
+                ("train/reg", line.reg),
+                ("train/grad_norm", line.grad_norm),
+                ("train/lr", Some(line.lr)),
+                ("speed/pairs_per_s", Some(line.pairs_per_s)),
+                ("speed/step_ms", Some(line.step_ms)),
+                ("speed/data_wait_ms", Some(line.data_wait_ms)),
+            ],
+        )
     }
+
+    /// Appends a validation.
+    ///
+    /// # Errors
+    /// [`MetricsError`].
+    pub fn validation(&mut self, found: &Validation) -> Result<(), MetricsError> {
+        append(&mut self.validation, serde_json::to_string(found).unwrap_or_default())?;
+        let values = [("valid/loss", found.loss), ("valid/cls", found.cls), ("valid/reg", found.reg)];
+        self.show(found.step, &values.map(|(tag, value)| (tag, Some(value))))
+    }
+
+    fn show(&mut self, step: u64, values: &[(&str, Option<f64>)]) -> Result<(), MetricsError> {
+        let Some(events) = &mut self.events else { return Ok(()) };
+        let shown = events.scalars(step, values);
+        shown.map_err(|source| MetricsError { path: events.path().to_path_buf(), source })
+    }
+}
+
+/// Appends a line, whole or not at all.
+fn append((path, file): &mut (PathBuf, File), text: String) -> Result<(), MetricsError> {
+    let before = file.metadata().map(|m| m.len());
+    if let Err(source) = file.write_all(format!("{text}\n").as_bytes()) {
+        // A full disk may have taken half a line; the next one must not be joined to it.
+        if let Ok(before) = before {
+            let _still_full = file.set_len(before);
+        }
+        return Err(MetricsError { path: path.clone(), source });
+    }
+    Ok(())
 }
 
 /// Opens `path` for appending after dropping the whole lines that `wanted` refuses and any unfinished last line.
@@ -264,17 +305,27 @@ mod tests {
     #[test]
     fn resuming_drops_steps_that_are_done_again_and_cut_lines() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::open(dir.path(), 0).unwrap();
+        let mut writer = Writer::open(dir.path(), 0, false).unwrap();
         for step in 1..=4 {
             writer.write(&line(step)).unwrap();
+            if step.is_multiple_of(2) {
+                let found = Validation { step, epoch: 1, loss: 2.0, cls: 1.0, reg: 0.2, pairs: 4 };
+                writer.validation(&found).unwrap();
+            }
         }
         drop(writer);
         for file in [JSONL, CSV] {
             let mut f = OpenOptions::new().append(true).open(dir.path().join(file)).unwrap();
             f.write_all(b"1,{\"ste").unwrap();
         }
-        let mut writer = Writer::open(dir.path(), 2).unwrap();
+        let mut writer = Writer::open(dir.path(), 2, true).unwrap();
         writer.write(&line(3)).unwrap();
+        let validation = |step| Validation { step, epoch: 1, loss: 2.0, cls: 1.0, reg: 0.2, pairs: 4 };
+        writer.validation(&validation(3)).unwrap();
+        let kept = std::fs::read_to_string(dir.path().join(VALIDATION)).unwrap();
+        let kept: Vec<Validation> = kept.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(kept, [validation(2), validation(3)]);
+        assert_eq!(std::fs::read_dir(dir.path().join(tensorboard::FOLDER)).unwrap().count(), 1);
         let json = std::fs::read_to_string(dir.path().join(JSONL)).unwrap();
         let steps: Vec<Line> = json.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(steps, [line(1), line(2), line(3)]);

@@ -169,7 +169,7 @@ impl ModuleVisitor for Unflatten<'_> {
         if self.slots.as_slice().first().is_some_and(|slot| slot.id == param.id)
             && let Some(slot) = self.slots.next()
         {
-            let values = self.flat.clone().slice([self.at..self.at + slot.len]);
+            let values = self.flat.clone().narrow(0, self.at, slot.len);
             self.grads.register::<D>(param.id, values.reshape(param.shape()));
             self.at += slot.len;
         }
@@ -182,5 +182,5 @@ fn unflatten(net: &SiamRpn, flat: Tensor<1>, slots: &[Slot]) -> (GradientsParams
     net.visit(&mut visitor);
     let at = visitor.at;
     let grads = visitor.grads;
-    (grads, [0, 1, 2].map(|i| flat.clone().slice([at + i..at + i + 1])))
+    (grads, [0, 1, 2].map(|i| flat.clone().narrow(0, at + i, 1)))
 }

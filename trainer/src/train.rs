@@ -7,6 +7,7 @@ use crate::init::{self, InitError};
 use crate::loader::{LoadError, Loader, Recipe};
 use crate::metrics::{Line, MetricsError, Progress, Writer};
 use crate::optim::Sgd;
+use crate::report;
 use crate::schedule::learning_rate;
 use crate::validate::Validator;
 use schemas::train::TrainConfig;
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Name of the effective configuration in a run folder.
 pub const CONFIG: &str = "config.toml";
+/// Name of the page with the run's curves in a run folder.
+pub const REPORT: &str = "report.html";
 const LOCK: &str = ".lock";
 
 /// Why training ended early or did not start.
@@ -222,7 +225,7 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
     }
     let mut training = Training {
         out,
-        metrics: Writer::open(out, state.step)?,
+        metrics: Writer::open(out, state.step, cfg.run.tensorboard)?,
         since: state.step,
         saved: state.step,
         cfg: &cfg,
@@ -242,6 +245,12 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
     let interrupted = training.steps(interrupt);
     progress.finish();
     let interrupted = interrupted?;
+    // A page that cannot be made costs nothing that `trainer report` could not make later.
+    if let Ok(page) = report::page(&[out.to_path_buf()])
+        && let Err(error) = shards::writer::write_atomic(&out.join(REPORT), page.as_bytes())
+    {
+        progress.say(&format!("{}: {error}", out.join(REPORT).display()));
+    }
     let Training { state, last, unwritten, .. } = training;
     Ok(Summary {
         step: state.step,
@@ -428,10 +437,8 @@ impl Training<'_> {
             substituted: self.state.substituted,
             steps,
         };
-        if let Err(error) = self.metrics.write(&line) {
-            self.unwritten += 1;
-            self.progress.say(&format!("{error}; training goes on"));
-        }
+        let written = self.metrics.write(&line);
+        self.noted(written);
         self.progress.show(&line);
         self.last = Some(line);
         self.since = self.state.step;
@@ -462,6 +469,8 @@ impl Training<'_> {
             "epoch {} step {}: validation loss {:.4} (cls {:.4}, reg {:.4})",
             found.epoch, found.step, found.loss, found.cls, found.reg
         ));
+        let written = self.metrics.validation(&found);
+        self.noted(written);
         if found.loss.is_finite() && self.state.best.as_ref().is_none_or(|best| found.loss < best.loss) {
             self.state.best = Some(Best { step: found.step, epoch: found.epoch, loss: found.loss });
             let saved = checkpoint::save_best(self.out, &self.state, &self.cfg.model, self.engine.net());
@@ -470,6 +479,14 @@ impl Training<'_> {
         // Steps are not slower for it.
         self.clock = Instant::now();
         Ok(())
+    }
+
+    /// Metrics that cannot be written are no reason to end.
+    fn noted(&mut self, written: Result<(), MetricsError>) {
+        if let Err(error) = written {
+            self.unwritten += 1;
+            self.progress.say(&format!("{error}; training goes on"));
+        }
     }
 
     /// What cannot be written now (a full disk) may be written later: training goes on, and says so.

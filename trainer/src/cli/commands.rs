@@ -1,14 +1,40 @@
-//! `trainer eval` and `trainer tune`.
+//! `trainer report`, `trainer eval` and `trainer tune`.
 
 use super::{Failure, INTERRUPT, catch_interrupts, print};
 use crate::evaluate::{
     Axis, Epochs, EvalOptions, Evaluation, Objective, Protocol, Search, TuneOptions, Tuned, Workers, evaluate, tune,
 };
 use crate::metrics::talk;
+use crate::report;
 use clap::{Args, ValueEnum};
 use schemas::exit::{DONE, USAGE};
-use std::path::PathBuf;
+use shards::writer::write_atomic;
+use std::path::{Path, PathBuf};
 use vot::Dialect;
+
+/// Arguments of `trainer report`.
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// Run folders
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// The page to write
+    #[arg(long, value_name = "FILE.html", required_unless_present = "svg")]
+    out: Option<PathBuf>,
+    /// A drawing of the loss alone
+    #[arg(long, value_name = "FILE.svg")]
+    svg: Option<PathBuf>,
+}
+
+pub(super) fn reported(args: &ReportArgs) -> Result<u8, Failure> {
+    let made = [(&args.out, report::page as fn(&[PathBuf]) -> _), (&args.svg, report::loss_svg)];
+    for (path, make) in made {
+        if let Some(path) = path {
+            write_atomic(path, make(&args.runs)?.as_bytes())?;
+        }
+    }
+    Ok(DONE)
+}
 
 #[derive(Debug, Clone, Args)]
 struct WorkerArgs {
@@ -79,7 +105,7 @@ fn part(text: &str) -> Result<(usize, usize), String> {
 }
 
 /// `RUN/eval`, or beside a model file a folder named after it.
-fn folder(run: &PathBuf, named: Option<PathBuf>, what: &str) -> PathBuf {
+fn folder(run: &Path, named: Option<PathBuf>, what: &str) -> PathBuf {
     named.unwrap_or_else(|| {
         if run.is_file() {
             let stem = run.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -14,7 +14,7 @@ pub struct TestSet {
     pub name: String,
     /// Its sequences, with width and height.
     pub sequences: Vec<Sequence>,
-    /// Hash over names, sizes, annotation and names of pictures, hexadecimal.
+    /// Hash over names, sizes, annotation and pictures, hexadecimal.
     pub digest: String,
 }
 
@@ -44,11 +44,13 @@ impl TestSet {
                 let first = picture(sequence, 0)?;
                 (sequence.width, sequence.height) = (Some(first.width as u32), Some(first.height as u32));
             }
-            let names: Vec<_> =
-                sequence.frames.iter().map(|f| f.file_name().unwrap_or_default().to_string_lossy()).collect();
             let truth: Vec<String> = sequence.groundtruth.iter().map(ToString::to_string).collect();
-            let text = serde_json::json!([sequence.name, sequence.size(), truth, names]).to_string();
+            let text = serde_json::json!([sequence.name, sequence.size(), truth, sequence.values]).to_string();
             hash.update(text.as_bytes());
+            for path in &sequence.frames {
+                let bytes = std::fs::read(path).map_err(|source| EvaluateError::File { path: path.clone(), source })?;
+                hash.update(blake3::hash(&bytes).as_bytes());
+            }
         }
         Ok(Self { name: dataset_name(path)?, sequences, digest: hash.finalize().to_hex().to_string() })
     }

@@ -146,11 +146,6 @@ impl EpochRow {
             },
         }
     }
-
-    /// What decides which epoch is best: EAO, else accuracy.
-    fn worth(&self) -> f64 {
-        self.eao.or(self.accuracy).filter(|v| v.is_finite()).unwrap_or(f64::NEG_INFINITY)
-    }
 }
 
 /// A result file: `epoch-0035.json`.
@@ -159,6 +154,8 @@ struct Kept {
     dataset: String,
     protocol: Protocol,
     dialect: String,
+    /// Program and version.
+    writer: String,
     row: EpochRow,
     measured: Measured,
 }
@@ -201,6 +198,7 @@ pub fn evaluate(options: &EvalOptions, stop: &AtomicBool, say: &dyn Fn(&str)) ->
     std::fs::create_dir_all(&out).map_err(file(&out))?;
     let rules = (options.protocol, options.dialect);
     let (mut rows, mut made) = (Vec::new(), 0);
+    let writer = schemas::format::writer_stamp("trainer");
     let count = wanted.len();
     for (number, (epoch, path)) in wanted.into_iter().enumerate() {
         let place = out.join(format!("epoch-{epoch:04}.json"));
@@ -211,6 +209,7 @@ pub fn evaluate(options: &EvalOptions, stop: &AtomicBool, say: &dyn Fn(&str)) ->
                 && kept.row.model == digest
                 && kept.protocol == options.protocol
                 && kept.dialect == options.dialect.as_str()
+                && kept.writer == writer
         };
         let kept = std::fs::read(&place).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         let row = match kept.filter(same) {
@@ -228,6 +227,7 @@ pub fn evaluate(options: &EvalOptions, stop: &AtomicBool, say: &dyn Fn(&str)) ->
                     dataset: set.digest.clone(),
                     protocol: options.protocol,
                     dialect,
+                    writer: writer.clone(),
                     row: row.clone(),
                     measured,
                 };
@@ -245,17 +245,21 @@ pub fn evaluate(options: &EvalOptions, stop: &AtomicBool, say: &dyn Fn(&str)) ->
         ));
         rows.push(row);
     }
-    let best = rows.iter().fold(None::<&EpochRow>, |best, row| match best {
-        Some(best) if best.worth() >= row.worth() => Some(best),
-        _ => Some(row),
-    });
-    let best = best.map(|row| row.epoch);
+    let best = best_of(&rows);
     let dialect = options.dialect.to_string();
     let found = Evaluation { dataset: set.name, protocol: options.protocol, dialect, epochs: rows, best, made, out };
     if options.part.is_none() {
         summarise(&found)?;
     }
     Ok(found)
+}
+
+/// The epoch with the largest EAO where all have one, else with the largest accuracy; the first of equals.
+fn best_of(rows: &[EpochRow]) -> Option<u32> {
+    let by_eao = rows.iter().all(|row| row.eao.is_some());
+    let worth = |row: &EpochRow| if by_eao { row.eao } else { row.accuracy }.filter(|v| v.is_finite());
+    let valued = rows.iter().filter_map(|row| Some((row.epoch, worth(row)?)));
+    valued.reduce(|best, row| if row.1 > best.1 { row } else { best }).map(|(epoch, _)| epoch)
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), EvaluateError> {

@@ -81,6 +81,14 @@ pub enum EvaluateError {
         /// The file.
         path: PathBuf,
     },
+    /// The objective has no value on this data set.
+    #[error(
+        "there is no {what:?} on this data set: its sequences are too short or have no counted frame; choose another --objective"
+    )]
+    NoValue {
+        /// The objective.
+        what: Objective,
+    },
     /// The drawing could not be made.
     #[error("could not draw: {0}")]
     Plot(String),

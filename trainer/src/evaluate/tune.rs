@@ -264,9 +264,10 @@ pub fn tune(options: &TuneOptions, stop: &AtomicBool, say: &(dyn Fn(&str) + Sync
         let runs: Result<Vec<_>, _> =
             set.sequences.iter().map(|sequence| track(&engine, &config, sequence, rules, stop)).collect();
         let value = match measure(&set, &runs?, rules)? {
-            Measured::Supervised(score) => score.eao.unwrap_or(0.0),
-            Measured::Ope(score) => score.average_overlap.unwrap_or(0.0),
+            Measured::Supervised(score) => score.eao,
+            Measured::Ope(score) => score.average_overlap,
         };
+        let value = value.ok_or(EvaluateError::NoValue { what: options.objective })?;
         Ok(Trial { trial: number, penalty_k, window_influence, lr, value })
     };
     let mut done: Vec<Trial> = Vec::new();
@@ -377,8 +378,10 @@ impl Log {
 
     fn add(&mut self, trial: Trial) -> Result<(), EvaluateError> {
         let line = serde_json::json!(trial).to_string() + "\n";
-        let written =
-            OpenOptions::new().append(true).open(&self.path).and_then(|mut file| file.write_all(line.as_bytes()));
+        // What is read back after a crash is what counts, to the last bit.
+        let trial = serde_json::from_str(&line).unwrap_or(trial);
+        let file = OpenOptions::new().append(true).open(&self.path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_data()));
         written.map_err(|source| EvaluateError::File { path: self.path.clone(), source })?;
         self.kept.insert(trial.trial, trial);
         Ok(())

@@ -211,13 +211,21 @@ pub fn run(options: &Options, interrupt: &AtomicBool) -> Result<Summary, TrainEr
         cfg.run.seed
     ));
     let validator = if recipe.draws() || !options.validation.is_empty() {
-        Validator::open(&options.data, &options.validation, &cfg)?
+        match Validator::open(&options.data, &options.validation, &cfg) {
+            // Few videos, and a small share of them: no reason not to train.
+            Err(error @ LoadError::Nothing { .. }) if options.validation.is_empty() => {
+                progress.say(&format!("no validation: {error}"));
+                None
+            }
+            found => found?,
+        }
     } else {
+        if cfg.data.validation_share > 0.0 {
+            progress
+                .say("no validation: the pairs were laid out without the held-out videos; --validation names others");
+        }
         None
     };
-    if validator.is_none() && cfg.data.validation_share > 0.0 {
-        progress.say("no validation: the pairs were laid out without the held-out videos; --validation names others");
-    }
     if recipe.left_out() > 0 {
         let (left_out, rows) = (recipe.left_out(), recipe.dataset().rows());
         progress

@@ -18,7 +18,7 @@ use support::{close, fixture, floats};
 
 /// Relative to the largest value. PyTorch's are computed in 64 bits; in 32 bits PyTorch itself differs from them by up
 /// to 1.1e-5.
-const TOLERANCE: f64 = 2e-5;
+const TOLERANCE: f64 = 5e-5;
 /// Side of the search images of the fixtures, and of their responses.
 const SEARCH: (usize, usize) = (151, 4);
 
